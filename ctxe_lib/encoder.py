@@ -1,0 +1,100 @@
+"""A trained context encoder as one object: segments in, time-frequency coefficients of the gap out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ctxe_lib import tf_stft
+from ctxe_lib.geometry import Geometry
+from ctxe_lib.networks import Kind
+
+__all__ = ["ContextEncoder", "Level", "context_level"]
+
+Level = Literal["context", "none"]
+
+
+def context_level(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Root mean square of both contexts together; 1 where they are silent.
+
+    Parameters
+    ----------
+    segments : tf.Tensor [shape=(n, length), float32]
+        The content of the gap is not read.
+    geometry : Geometry
+
+    Returns
+    -------
+    tf.Tensor [shape=(n, 1), float32]
+    """
+    before, after = segments[:, : geometry.context], segments[:, geometry.context + geometry.gap :]
+    power = tf.reduce_mean(tf.square(before) + tf.square(after), axis=1, keepdims=True) / 2
+    return tf.where(power > 0, tf.sqrt(power), 1.0)
+
+
+class ContextEncoder:
+    """Network, geometry and level rule together.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From :func:`ctxe_lib.networks.build_network`.
+    geometry : Geometry
+    kind : {'magnitude', 'complex'}
+    level : {'context', 'none'}
+        ``context``: segments are divided by their :func:`context_level` before the network and its output is
+        multiplied by it; ``none``: as in the paper.
+    """
+
+    def __init__(self, model: keras.Model, geometry: Geometry, kind: Kind, level: Level) -> None:
+        self.model, self.geometry, self.kind, self.level = model, geometry, kind, level
+        self._predict = tf.function(
+            self._infer, input_signature=[tf.TensorSpec((None, geometry.length), tf.float32)], reduce_retracing=True
+        )
+
+    def normalise(self, segments: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Divide segments by their level, [n, length] -> ([n, length], level [n, 1])."""
+        if self.level == "none":
+            return segments, tf.ones((tf.shape(segments)[0], 1))
+        level = context_level(segments, self.geometry)
+        return segments / level, level
+
+    def target(self, segments: tf.Tensor) -> tf.Tensor:
+        """What the network should give, [n, length] -> [n, gap_frames, bins, channels] (``S_g``)."""
+        coefficients = tf_stft.gap_coefficients(segments, self.geometry)
+        if self.kind == "magnitude":
+            return tf.abs(coefficients)[..., None]
+        return tf.stack([tf.math.real(coefficients), tf.math.imag(coefficients)], axis=-1)
+
+    def _infer(self, segments: tf.Tensor) -> tf.Tensor:
+        segments, level = self.normalise(segments)
+        output = self.model(tf_stft.network_input(segments, self.geometry), training=False)
+        return output * level[:, :, None, None]
+
+    def predict(self, segments: np.ndarray, batch: int = 32) -> np.ndarray:
+        """Predict the gap's coefficients ``S_g'``.
+
+        Parameters
+        ----------
+        segments : np.ndarray [shape=(n, length)]
+            The content of the gap is not read.
+        batch : int
+            Segments per pass through the network.
+
+        Returns
+        -------
+        np.ndarray [shape=(n, gap_frames, bins)]
+            float64 magnitudes, clipped at 0 (the last layer is linear), or complex128 coefficients.
+        """
+        blanked = np.array(segments, dtype=np.float32)
+        blanked[:, self.geometry.gap_samples] = 0
+        outputs = [self._predict(tf.constant(blanked[i : i + batch])).numpy() for i in range(0, len(blanked), batch)]
+        if not outputs:
+            outputs = [np.zeros((0, self.geometry.gap_frames, self.geometry.bins, 2 - (self.kind == "magnitude")))]
+        output = np.concatenate(outputs).astype(np.float64)
+        if self.kind == "magnitude":
+            return np.maximum(output[..., 0], 0)
+        return output[..., 0] + 1j * output[..., 1]

@@ -1,0 +1,177 @@
+"""One way to inpaint: every method takes a batch of segments and returns the audio of the gaps.
+
+A method is an entry of :data:`METHODS`: its name, how tables and plots show it, and a function that prepares it and
+returns the call. Evaluation, notebooks and widgets go through :func:`prepare` and treat all methods alike; adding
+one means adding an entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ctxe_lib import lpc, phase, stft, weights
+from ctxe_lib.geometry import Geometry
+
+__all__ = ["METHODS", "Inpainter", "Method", "available_methods", "inpaint", "interpolate_magnitude", "prepare"]
+
+Inpainter = Callable[[np.ndarray, Geometry], np.ndarray]
+"""From segments [n, length] to gap audio [n, gap]."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """An inpainting method.
+
+    Attributes
+    ----------
+    name : str
+        Key in tables and on the command line.
+    label : str
+        How tables and plots name it.
+    colour : str
+        Its colour throughout the book (from the colour-blind safe palette of Okabe and Ito).
+    make : callable
+        From what the networks were trained on (``music`` or ``instruments``) to the :data:`Inpainter`.
+    network : bool
+        Whether it needs trained weights, named ``<trained on>-<name>``.
+    """
+
+    name: str
+    label: str
+    colour: str
+    make: Callable[[str], Inpainter]
+    network: bool = False
+
+    def weights_name(self, trained_on: str) -> str | None:
+        """Name of the trained weights, None where the method needs none."""
+        return f"{trained_on}-{self.name}" if self.network else None
+
+
+def interpolate_magnitude(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Magnitudes of the gap, linear in time between the nearest frames that are free of it.
+
+    Parameters
+    ----------
+    segments : np.ndarray [shape=(n, length)]
+        The content of the gap is not read.
+    geometry : Geometry
+
+    Returns
+    -------
+    np.ndarray [shape=(n, gap_frames, bins)]
+    """
+    blank = np.zeros((len(segments), geometry.gap_frames, geometry.bins))
+    magnitudes = np.abs(stft.merge(segments, blank, geometry))
+    touched = geometry.touched_frames
+    weight = np.arange(1, geometry.gap_frames + 1)[:, None] / (geometry.gap_frames + 1)
+    return magnitudes[:, [touched.start - 1]] * (1 - weight) + magnitudes[:, [touched.stop]] * weight
+
+
+def _interpolation(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
+    return phase.reconstruct(segments, interpolate_magnitude(segments, geometry), geometry)
+
+
+@lru_cache(maxsize=4)
+def _encoder(name: str) -> weights.ContextEncoder:
+    return weights.load_encoder(name)[0]
+
+
+def _network(name: str) -> Inpainter:
+    encoder = _encoder(name)
+
+    def run(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
+        if geometry != encoder.geometry:
+            raise ValueError(f"network {name} was trained for {encoder.geometry}, not for {geometry}")
+        predicted = encoder.predict(segments)
+        if encoder.kind == "magnitude":
+            return phase.reconstruct(segments, predicted, geometry)
+        return stft.gap_audio(stft.merge(segments, predicted, geometry), geometry)
+
+    return run
+
+
+_ALL = (
+    Method("interpolation", "Interpolation", "#999999", lambda _: _interpolation),
+    Method("lpc", "LPC", "#D55E00", lambda _: lpc.inpaint),
+    Method("magnitude", "Magnitude network", "#0072B2", lambda on: _network(f"{on}-magnitude"), network=True),
+    Method("complex", "Complex network", "#CC79A7", lambda on: _network(f"{on}-complex"), network=True),
+)
+
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
+"""Every method by name, in the order that tables show them."""
+
+
+def available_methods(trained_on: str) -> list[str]:
+    """Names of the methods that can run now: those without a network, and networks whose weights are there."""
+    there = set(weights.available())
+    return [name for name, method in METHODS.items() if not method.network or method.weights_name(trained_on) in there]
+
+
+def prepare(name: str, trained_on: str = "music") -> Inpainter:
+    """Get a method ready: a function from segments and geometry to gap audio.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`METHODS`.
+    trained_on : {'music', 'instruments'}
+        Which weights a network takes.
+
+    Returns
+    -------
+    callable
+        ``(segments [n, length], geometry) -> gap audio [n, gap]``; float64.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method.
+    FileNotFoundError
+        If its network has not been trained.
+    """
+    if name not in METHODS:
+        raise ValueError(f"method {name!r} must be one of {', '.join(METHODS)}")
+    run = METHODS[name].make(trained_on)
+
+    def checked(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
+        return run(_checked(segments, geometry), geometry)
+
+    return checked
+
+
+def _checked(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Segments as float64 with an empty gap, so that no method can see what was there."""
+    blanked = np.array(segments, dtype=np.float64)
+    if blanked.ndim != 2 or blanked.shape[1] != geometry.length:
+        raise ValueError(
+            f"segments have shape {blanked.shape}, expected (n, {geometry.length}) for context={geometry.context} "
+            f"and gap={geometry.gap}"
+        )
+    blanked[:, geometry.gap_samples] = 0
+    bad = np.flatnonzero(~np.isfinite(blanked).all(axis=1))
+    if len(bad):
+        raise ValueError(f"the context of segment {bad[0]} holds values that are not finite ({len(bad)} such segments)")
+    return blanked
+
+
+def inpaint(name: str, segments: np.ndarray, geometry: Geometry, *, trained_on: str = "music") -> np.ndarray:
+    """Inpaint a batch of segments; :func:`prepare` and call in one.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`METHODS`.
+    segments : np.ndarray [shape=(n, length)]
+        Audio, full scale 1; the content of the gap is not read.
+    geometry : Geometry
+    trained_on : {'music', 'instruments'}
+
+    Returns
+    -------
+    np.ndarray [shape=(n, gap), float64]
+    """
+    return prepare(name, trained_on)(segments, geometry)

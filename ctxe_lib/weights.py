@@ -1,0 +1,181 @@
+"""Trained networks on disk: half-precision safetensors beside a JSON card.
+
+A card says what the weights are and where they come from (data, recipe, examples seen, hours, hardware, commit,
+scores) and holds the SHA-256 of the weights file, which loading verifies. Kernels are stored as they act, so that
+weights trained with an equalised learning rate load into the plain network of the paper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from safetensors.numpy import load as parse_safetensors
+from safetensors.numpy import save as dump_safetensors
+
+from ctxe_lib.encoder import ContextEncoder
+from ctxe_lib.geometry import Geometry
+from ctxe_lib.networks import build_network
+from ctxe_lib.paths import weights_folder
+
+__all__ = ["available", "load_encoder", "read_card", "save_encoder", "weight_names", "write_atomically"]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that no reader ever sees half of it.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made where missing.
+    content : bytes
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def weight_names(model: keras.Model) -> list[str]:
+    """Names of a model's variables, ``layer/variable``, in the order of ``model.variables``."""
+    names = ["/".join(variable.path.split("/")[-2:]) for variable in model.variables]
+    if len(set(names)) != len(names):
+        raise ValueError(f"model {model.name!r} has two variables of one name")
+    return names
+
+
+def _gains(model: keras.Model) -> dict[str, float]:
+    """Factors between stored and effective kernels by variable name."""
+    return {f"{layer.name}/kernel": layer.gain for layer in model.layers if getattr(layer, "gain", 1.0) != 1.0}
+
+
+def save_encoder(encoder: ContextEncoder, name: str, card: dict[str, Any], folder: Path | None = None) -> Path:
+    """Store an encoder's weights in half precision, with their card.
+
+    Parameters
+    ----------
+    encoder : ContextEncoder
+    name : str
+        File stem, such as ``music-magnitude``.
+    card : dict
+        Provenance and scores; kind, geometry, level and the SHA-256 are added.
+    folder : Path, optional
+        ``weights/`` by default.
+
+    Returns
+    -------
+    Path
+        Of the card.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite or too large for half precision.
+    """
+    folder = folder or weights_folder()
+    gains = _gains(encoder.model)
+    tensors: dict[str, np.ndarray] = {}
+    for key, variable in zip(weight_names(encoder.model), encoder.model.variables, strict=True):
+        effective = np.asarray(variable) * gains.get(key, 1.0)
+        with np.errstate(over="ignore"):
+            half = effective.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ValueError(f"{name}: {key} does not fit half precision (largest {np.abs(effective).max():g})")
+        tensors[key] = half
+    content = dump_safetensors(tensors)
+    description = {
+        "name": name,
+        "kind": encoder.kind,
+        "level": encoder.level,
+        "geometry": encoder.geometry.to_dict(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        **card,
+    }
+    write_atomically(folder / f"{name}.safetensors", content)
+    path = folder / f"{name}.json"
+    write_atomically(path, (json.dumps(description, indent=2) + "\n").encode())
+    return path
+
+
+def available(folder: Path | None = None) -> list[str]:
+    """Names of the trained networks in a folder (``weights/`` by default), sorted."""
+    folder = folder or weights_folder()
+    return sorted(path.stem for path in folder.glob("*.json") if path.with_suffix(".safetensors").exists())
+
+
+def read_card(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Read a network's card.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such network; the message names those there are.
+    """
+    folder = folder or weights_folder()
+    path = folder / f"{name}.json"
+    if not path.exists():
+        there = ", ".join(available(folder)) or "none"
+        raise FileNotFoundError(
+            f"no trained network {name!r} in {folder} (there: {there}); `ctxe train --help` makes one"
+        )
+    card: dict[str, Any] = json.loads(path.read_text())
+    return card
+
+
+def load_encoder(
+    name: str, folder: Path | None = None, *, layers: Literal["auto", "plain", "spectral"] = "auto"
+) -> tuple[ContextEncoder, dict[str, Any]]:
+    """Load a trained network by name and verify its hash.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``music-magnitude``.
+    folder : Path, optional
+        ``weights/`` by default.
+    layers : {'auto', 'plain', 'spectral'}
+        See :func:`ctxe_lib.networks.build_network`.
+
+    Returns
+    -------
+    encoder : ContextEncoder
+    card : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such network.
+    ValueError
+        If the weights are not those the card describes, or do not fit the network.
+    """
+    folder = folder or weights_folder()
+    card = read_card(name, folder)
+    path = folder / f"{name}.safetensors"
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card["sha256"]:
+        raise ValueError(
+            f"{path} has SHA-256 {digest}, its card says {card['sha256']}: restore both files from one commit"
+        )
+    tensors = parse_safetensors(content)
+    geometry = Geometry(**card["geometry"])
+    model = build_network(card["kind"], geometry, layers=layers)
+    names = weight_names(model)
+    if set(names) != set(tensors):
+        raise ValueError(f"{path} does not hold this network's weights: {sorted(set(names) ^ set(tensors))[:4]} differ")
+    for key, variable in zip(names, model.variables, strict=True):
+        if tensors[key].shape != tuple(variable.shape):
+            raise ValueError(f"{path}: {key} has shape {tensors[key].shape}, the network wants {tuple(variable.shape)}")
+        variable.assign(tensors[key].astype(np.float32))
+    return ContextEncoder(model, geometry, card["kind"], card["level"]), card
