@@ -197,12 +197,14 @@ class Trainer:
             raise ValueError(f"corpus {corpus.name} has no training segments")
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         keras.utils.set_random_seed(recipe.seed)
-        build = {"equalised": recipe.equalised, "seed": recipe.seed}
-        self.encoder = ContextEncoder(
-            build_network(recipe.kind, geometry, **build), geometry, recipe.kind, recipe.level
-        )
-        self.averaged = ContextEncoder(
-            build_network(recipe.kind, geometry, **build), geometry, recipe.kind, recipe.level
+        self.encoder, self.averaged = (
+            ContextEncoder(
+                build_network(recipe.kind, geometry, equalised=recipe.equalised, seed=recipe.seed),
+                geometry,
+                recipe.kind,
+                recipe.level,
+            )
+            for _ in range(2)
         )
         self.optimizer = keras.optimizers.Adam(recipe.rate)
         self.optimizer.build(self.encoder.model.trainable_variables)

@@ -1,0 +1,161 @@
+"""Command line: ``ctxe train``, ``ctxe export``, ``ctxe evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console = Console()
+
+CorpusName = Annotated[str, typer.Option("--corpus", help="Name of a corpus, such as music-full; see data_scripts/.")]
+Run = Annotated[str, typer.Argument(help="Name of the run: its folder below runs/.")]
+
+
+def _fail(error: Exception) -> typer.Exit:
+    console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def train(
+    run: Run,
+    kind: Annotated[Literal["magnitude", "complex"], typer.Option(help="Network type.")] = "magnitude",
+    corpus: CorpusName = "music-quick",
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps in all; may be raised when resuming.")] = 1000,
+    recipe: Annotated[
+        Literal["short", "paper"],
+        typer.Option(help="short: for a small budget. paper: section 3.4, 800k steps of 256 examples."),
+    ] = "short",
+    batch: Annotated[int | None, typer.Option(min=1, help="Examples per step.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
+    cooldown: Annotated[int | None, typer.Option(min=0, help="Last steps, over which the rate falls to zero.")] = None,
+    loss: Annotated[Literal["paper", "released"], typer.Option(help="Equation (1), or the released code's.")] = "paper",
+    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.")] = None,
+    seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
+    until: Annotated[int | None, typer.Option(min=1, help="Stop after this step, with a checkpoint.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Train a context encoder; the same command resumes a run that was stopped or killed."""
+    from ctxe_lib.corpus import Corpus
+    from ctxe_lib.geometry import Geometry
+    from ctxe_lib.paths import data_folder, runs_folder
+    from ctxe_lib.training import Recipe, Trainer, TrainingStopped, read_log
+
+    given: dict[str, Any] = {"loss": loss, "seed": seed}
+    optional = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every}
+    given |= {key: value for key, value in optional.items() if value is not None}
+    try:
+        if recipe == "paper":
+            chosen = dataclasses.replace(Recipe.paper(kind, corpus), **given)
+        else:
+            chosen = Recipe(kind=kind, corpus=corpus, steps=steps, **given)
+        folder = runs_folder() / run
+        trainer = Trainer(chosen, Corpus.open(data_folder() / corpus), Geometry(), folder)
+        if trainer.step:
+            console.print(f"resuming {run} at step {trainer.step} of {chosen.steps}")
+        trainer.train(progress=progress, until=until)
+    except (FileNotFoundError, ValueError, TrainingStopped) as error:
+        raise _fail(error) from None
+    last = read_log(folder).iloc[-1]
+    console.print(
+        f"{run}: step {trainer.step}, validation SNR {last['validation_snr']:.2f} dB; store the weights with "
+        f"`ctxe export {run} NAME`, watch the run with `tensorboard --logdir {runs_folder()}`"
+    )
+
+
+@app.command()
+def export(
+    run: Run,
+    name: Annotated[str, typer.Argument(help="Name of the weights, such as music-magnitude.")],
+    which: Annotated[Literal["best", "last"], typer.Option(help="Best validation, or last step.")] = "best",
+) -> None:
+    """Store a run's network in weights/, in half precision with its card and log."""
+    from ctxe_lib.corpus import Corpus
+    from ctxe_lib.geometry import Geometry
+    from ctxe_lib.paths import data_folder, runs_folder, weights_folder
+    from ctxe_lib.records import environment
+    from ctxe_lib.training import Trainer, read_log, recipe_from
+    from ctxe_lib.weights import save_encoder, write_atomically
+
+    folder = runs_folder() / run
+    try:
+        stored = json.loads((folder / "recipe.json").read_text())
+        chosen = recipe_from(stored)
+        corpus = Corpus.open(data_folder() / chosen.corpus)
+        trainer = Trainer(chosen, corpus, Geometry(**stored["geometry"]), folder)
+        encoder = trainer.result(which)
+        log = read_log(folder)
+        row = log[log["step"] == trainer.step].iloc[0]
+        card = {
+            "what": f"{chosen.kind} network of the paper, averaged weights at the {which} validation",
+            "recipe": dataclasses.asdict(chosen),
+            "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **_material(corpus)},
+            "steps": trainer.step,
+            "examples": trainer.step * chosen.batch,
+            "hours": round(row["seconds"] / 3600, 2),
+            "validation": {"snr_raw_db": round(row["validation_snr"], 3), "loss": round(row["validation_loss"], 5)},
+            "environment": environment(),
+        }
+        path = save_encoder(encoder, name, card)
+    except (FileNotFoundError, ValueError) as error:
+        raise _fail(error) from None
+    write_atomically(weights_folder() / f"{name}.log.jsonl", (folder / "log.jsonl").read_bytes())
+    console.print(f"wrote {path} (step {trainer.step}, validation SNR {row['validation_snr']:.2f} dB)")
+
+
+def _material(corpus: Any) -> dict[str, Any]:
+    """What a corpus' card entry says of its material."""
+    train = corpus.tracks[corpus.tracks["split"] == "train"]
+    return {
+        "tracks": len(train),
+        "hours": round(train["samples"].sum() / corpus.geometry.sample_rate / 3600, 2),
+        "licences": sorted(set(train["licence"])),
+    }
+
+
+@app.command()
+def evaluate(
+    output: Annotated[Path, typer.Argument(help="Table to write, ending in .parquet.")],
+    corpus: CorpusName = "music-quick",
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method; may be repeated. All that can run if left out.")
+    ] = None,
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split to score.")] = "test",
+    per_track: Annotated[int, typer.Option(min=1, help="Segments per track.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the selection of segments.")] = 0,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Score inpainting methods on the segments of a corpus."""
+    from ctxe_lib.corpus import Corpus
+    from ctxe_lib.evaluation import evaluate as run
+    from ctxe_lib.inpaint import METHODS
+    from ctxe_lib.paths import data_folder
+    from ctxe_lib.statistics import summarise
+
+    if output.suffix != ".parquet":
+        raise _fail(ValueError(f"output {output} must end in .parquet"))
+    try:
+        source = Corpus.open(data_folder() / corpus)
+        table = run(source, output, methods=method, split=split, per_track=per_track, seed=seed, progress=progress)
+    except (FileNotFoundError, ValueError) as error:
+        raise _fail(error) from None
+    shown = Table("method", "SNR_TD (dB)", "SNR_MS (dB)", "segments", title=f"{corpus}, {split}")
+    td, ms = summarise(table, "snr_td"), summarise(table, "snr_ms")
+    for (_, a), (_, b) in zip(td.iterrows(), ms.iterrows(), strict=True):
+        shown.add_row(METHODS[a["method"]].label, f"{a['mean']:.2f}", f"{b['mean']:.2f}", str(b["segments"]))
+    console.print(shown)
+    console.print(f"wrote {output}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    app()
