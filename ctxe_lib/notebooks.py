@@ -21,7 +21,6 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +31,7 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 
 from ctxe_lib.paths import ROOT, data_folder, weights_folder
+from ctxe_lib.records import environment
 
 __all__ = ["Notebook", "load_profile", "run"]
 
@@ -86,10 +86,10 @@ class Notebook:
         values = self.defaults | parameters | {"data": data_folder(), "weights": weights_folder()}
         return [ROOT / need.format(**values) for need in self.needs]
 
-    def digest(self, parameters: dict[str, Any]) -> str:
-        """SHA-256 over everything that its outputs depend on."""
+    def digest(self, parameters: dict[str, Any], profile: str) -> str:
+        """SHA-256 over everything that its executed copy depends on."""
         files = [self.path, *sorted(Path(__file__).parent.rglob("*.py")), ROOT / "requirements.lock"]
-        digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps([profile, parameters], sort_keys=True).encode())
         for file in files + self.inputs(parameters):
             digest.update(hashlib.sha256(file.read_bytes()).digest() if file.exists() else b"missing")
         return digest.hexdigest()
@@ -138,6 +138,8 @@ def run(
     notebooks: list[Path],
     profile: Path,
     output_folder: Path,
+    *,
+    only: list[str] | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> list[str]:
     """Execute notebooks whose inputs changed since they were last executed.
@@ -145,12 +147,14 @@ def run(
     Parameters
     ----------
     notebooks : list of Path
-        Stored notebooks, in the order to run them.
+        All stored notebooks, in the order to run them.
     profile : Path
         YAML file with their parameters.
     output_folder : Path
         Where the executed copies go. A notebook that fails leaves the copy of its last good run alone and puts a
         ``.failed.ipynb`` beside it.
+    only : list of str, optional
+        Names or numbers of the notebooks to run; all if not given.
     overrides : dict, optional
         Values that go before the profile's, each for the notebooks that have a parameter of that name.
 
@@ -162,9 +166,12 @@ def run(
     Raises
     ------
     ValueError
-        If no notebook has one of the overridden parameters.
+        If there is no such notebook, or none has one of the overridden parameters.
     """
-    overrides = overrides or {}
+    overrides, only = overrides or {}, only or []
+    for name in only:
+        if not any(name in (path.stem, path.stem[:2]) for path in notebooks):
+            raise ValueError(f"no notebook {name!r}; there are {', '.join(path.stem for path in notebooks)}")
     read = [Notebook.read(path) for path in notebooks]
     if unknown := set(overrides).difference(*(notebook.defaults for notebook in read)):
         known = ", ".join(sorted(set().union(*(notebook.defaults for notebook in read)))) or "none"
@@ -174,10 +181,12 @@ def run(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     failed = []
     for notebook in read:
+        if only and notebook.name not in only and notebook.name[:2] not in only:
+            continue
         chosen = load_profile(profile, notebook) | {k: v for k, v in overrides.items() if k in notebook.defaults}
         parameters = {name: value for name, value in chosen.items() if value != notebook.defaults[name]}
         output = output_folder / notebook.path.name
-        digest = notebook.digest(parameters)
+        digest = notebook.digest(parameters, profile.stem)
         if output.exists() and nbformat.read(output, as_version=4).metadata.get("ctxe", {}).get("inputs") == digest:
             print(f"{notebook.name}: up to date", flush=True)
             continue
@@ -226,17 +235,16 @@ def _drop_stderr(notebook: nbformat.NotebookNode) -> None:
 
 
 def _closing_line(notebook: Notebook, parameters: dict[str, Any], profile: str, seconds: float) -> str:
-    corpora = [
-        json.loads(file.read_text("utf-8")) for file in notebook.inputs(parameters) if file.name == "corpus.json"
-    ]
-    data = ", ".join(f"{corpus['name']} (`{corpus['fingerprint'][:12]}`)" for corpus in corpora) or "none"
-    packages = ", ".join(f"{name} {version(name)}" for name in _SHOWN_PACKAGES)
-    return f"---\n*Profile {profile}, run in {seconds:.0f} s on {_machine()}. Data: {data}. {packages}.*"
-
-
-def _machine() -> str:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB"
+    files = [file for file in notebook.inputs(parameters) if file.name == "corpus.json"]
+    corpora = [json.loads(file.read_text("utf-8")) for file in files]
+    data = ", ".join(f"{corpus['name']} `{corpus['fingerprint'][:12]}`" for corpus in corpora) or "none"
+    made = environment()
+    versions = ", ".join(f"{name} {made['versions'][name]}" for name in _SHOWN_PACKAGES)
+    hardware = f"{made['cores']} cores of {made['processor']}"
+    return (
+        f"---\n*Run with the {profile} profile in {seconds:.0f} s on {hardware}. Data: {data}. "
+        f"Commit `{(made['commit'] or 'unknown')[:12]}`; Python {made['python']}, {versions}.*"
+    )
 
 
 def main(
@@ -250,11 +258,6 @@ def main(
     """Execute the notebooks whose inputs changed."""
     folder = ROOT / "notebooks"
     paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    for name in only or []:
-        if not any(name in (path.stem, path.stem[:2]) for path in paths):
-            raise typer.BadParameter(f"no notebook {name!r}; there are {', '.join(path.stem for path in paths)}")
-    if only:
-        paths = [path for path in paths if path.stem in only or path.stem[:2] in only]
     overrides = {}
     for pair in parameter or []:
         name, equals, value = pair.partition("=")
@@ -262,7 +265,8 @@ def main(
             raise typer.BadParameter(f"{pair!r} must be name=value")
         overrides[name] = yaml.safe_load(value)
     try:
-        failed = run(paths, folder / "profiles" / f"{profile}.yaml", ROOT / output, overrides)
+        profile_file = folder / "profiles" / f"{profile}.yaml"
+        failed = run(paths, profile_file, ROOT / output, only=only, overrides=overrides)
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     if failed:
