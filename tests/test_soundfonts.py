@@ -113,11 +113,11 @@ def test_tracks_of_the_font() -> None:
     assert (violin.source, violin.licence) == ("timgm6mb", "GPL-2")
 
 
-class FakeRenderer:
+class FakeRenderer(Renderer):
     """One preset whose low notes are silent, whose middle ones are loud, and whose highest holds a NaN."""
 
     def __init__(self, font: Font, sample_rate: int) -> None:
-        self.played: list[Note] = []
+        pass
 
     def presets(self) -> list[Preset]:
         return [Preset(0, 0, "Fake Piano"), Preset(1, 1, "Mute")]
@@ -128,8 +128,6 @@ class FakeRenderer:
             return audio
         audio[50] = np.nan if note.pitch > 100 else 0.2 if note.pitch < 80 else 2.0
         return audio
-
-    level = Renderer.level
 
 
 def test_silent_and_broken_notes_are_counted_and_levels_set(monkeypatch: pytest.MonkeyPatch) -> None:
