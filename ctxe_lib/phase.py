@@ -1,12 +1,13 @@
 """Phase recovery from magnitudes: PGHI and the fast Griffin-Lim algorithm (section 2.4 of the paper).
 
 A magnitude network leaves the phase of the gap's frames open. As in the paper, it is first integrated from the
-magnitude's gradients (phase gradient heap integration [1]_ [2]_), starting at the known phase of the context, then
-refined by iterations of the fast Griffin-Lim algorithm [3]_ in which the context's coefficients are restored every
-time. Both follow the programs that the paper used (LTFAT's ``constructphasereal``, PHASERET's ``gla``) to rounding;
-what those fill with random numbers, the phase of coefficients below the tolerance, is zero here.
+gradients of the log magnitude (phase gradient heap integration [1]_ [2]_), starting from the known phase of the
+context, then refined by the fast Griffin-Lim algorithm [3]_, which gets the context's coefficients back after every
+iteration. Both give what the programs used for the paper give (``pghi`` and ``gla`` of PHASERET 0.2 on LTFAT 2.6);
+only what those fill with random numbers, the phase of coefficients below the tolerance, is zero here.
 
-Conventions: coefficients [..., frames, bins], circular in time, phase in radians relative to the frame's centre.
+Conventions: magnitudes and coefficients [..., frames, bins], circular in time; phase in radians, relative to the
+frame's centre. A coefficient's ``known`` phase is known for whole frames: those of the context.
 
 References
 ----------
@@ -21,153 +22,147 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import scipy.fft
 
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.stft import dual_window, istft, merge, stft, window
+from ctxe_lib.stft import dual_window, gap_audio, istft, merge, stft, window
 
 __all__ = ["HANN_GAMMA", "fast_griffin_lim", "pghi", "reconstruct", "recover"]
 
 HANN_GAMMA = 0.25645
-"""Width of the Gaussian nearest to a Hann window of unit length: ``gamma = HANN_GAMMA * window**2`` ([1]_, table I)."""
+"""The Gaussian nearest to a Hann window of ``M`` samples: ``exp(-pi t^2 / gamma)``, ``gamma = HANN_GAMMA M^2`` [1]_."""
 
-_LOG_RANGE = 11.0  # log magnitudes are floored this far below their maximum, about 96 dB
-
-# States of a coefficient during the integration
-_LOW, _OPEN, _DONE = -1, 0, 1
+_LOG_FLOOR = -11.0  # natural logarithm, about -96 dB
+_LOW, _OPEN, _DONE = -1, 0, 1  # a coefficient during the integration: below the tolerance, to come, has its phase
+_CHUNK = 8  # segments that go through Griffin-Lim together: their buffers fit into the cache
 
 
 # -- phase gradient heap integration ------------------------------------------------------------------------------
 
 
 @numba.njit(cache=True, nogil=True)
-def _push(heap: np.ndarray, size: int, key: int, magnitude: np.ndarray) -> int:
-    """Insert into a binary heap of indices, largest magnitude first; equal ones stay in order of arrival."""
+def _push(keys: np.ndarray, heap: np.ndarray, size: int, key: float, index: int) -> int:
+    """Insert into a binary heap with the largest key on top; returns the new size."""
     position = size
     while position > 0:
         parent = (position - 1) >> 1
-        if magnitude[heap[parent]] >= magnitude[key]:
+        if keys[parent] >= key:
             break
-        heap[position] = heap[parent]
+        keys[position], heap[position] = keys[parent], heap[parent]
         position = parent
-    heap[position] = key
+    keys[position], heap[position] = key, index
     return size + 1
 
 
 @numba.njit(cache=True, nogil=True)
-def _pop(heap: np.ndarray, size: int, magnitude: np.ndarray) -> int:
-    """Remove the largest entry, which the caller has read from ``heap[0]``."""
+def _pop(keys: np.ndarray, heap: np.ndarray, size: int) -> int:
+    """Remove the top entry, which the caller has read; returns the new size."""
     size -= 1
-    key = heap[size]
+    key, index = keys[size], heap[size]
     position, child = 0, 1
     while child < size:
-        if child + 1 < size and magnitude[heap[child]] < magnitude[heap[child + 1]]:
+        if child + 1 < size and keys[child] < keys[child + 1]:
             child += 1
-        if magnitude[heap[child]] <= magnitude[key]:
+        if keys[child] <= key:
             break
-        heap[position] = heap[child]
+        keys[position], heap[position] = keys[child], heap[child]
         position, child = child, 2 * child + 1
-    heap[position] = key
+    keys[position], heap[position] = key, index
     return size
 
 
 @numba.njit(cache=True, nogil=True)
-def _integrate(magnitude, time_gradient, frequency_gradient, state, phase, frames, bins):  # type: ignore[no-untyped-def]
-    """Spread the phase from the coefficients that are done to all open ones, strongest first (flat arrays, in place).
+def _integrate(magnitude, time_step, bin_step, state, phase, keys, heap, first, stop):  # type: ignore[no-untyped-def]
+    """Spread phase to the open coefficients of frames ``first`` to ``stop`` (exclusive), the strongest first.
 
-    The heap starts with the done coefficients that have an open neighbour; when it runs empty, the strongest open
-    coefficient starts an island of its own at phase zero.
+    Done coefficients beside an open one start it. Where that ends, the strongest coefficient still open starts an
+    island of its own with phase zero. Neither goes round the ends of the plane.
     """
-    heap = np.empty(frames * bins, np.int64)
+    frames, bins = magnitude.shape
     size = 0
-    for w in range(frames * bins):
-        if state[w] == _DONE:
-            n, m = divmod(w, bins)
-            if (
-                (m + 1 < bins and state[w + 1] == _OPEN)
-                or (n + 1 < frames and state[w + bins] == _OPEN)
-                or (m > 0 and state[w - 1] == _OPEN)
-                or (n > 0 and state[w - bins] == _OPEN)
+    for n in range(max(first - 1, 0), min(stop + 1, frames)):
+        for m in range(bins):
+            if state[n, m] == _DONE and (
+                (m + 1 < bins and state[n, m + 1] == _OPEN)
+                or (n + 1 < frames and state[n + 1, m] == _OPEN)
+                or (m > 0 and state[n, m - 1] == _OPEN)
+                or (n > 0 and state[n - 1, m] == _OPEN)
             ):
-                size = _push(heap, size, w, magnitude)
+                size = _push(keys, heap, size, magnitude[n, m], n * bins + m)
     while True:
         while size > 0:
-            w = heap[0]
-            size = _pop(heap, size, magnitude)
-            n, m = divmod(w, bins)
-            if m + 1 < bins and state[w + 1] == _OPEN:
-                phase[w + 1] = phase[w] + (frequency_gradient[w] + frequency_gradient[w + 1]) / 2
-                state[w + 1] = _DONE
-                size = _push(heap, size, w + 1, magnitude)
-            if m > 0 and state[w - 1] == _OPEN:
-                phase[w - 1] = phase[w] - (frequency_gradient[w] + frequency_gradient[w - 1]) / 2
-                state[w - 1] = _DONE
-                size = _push(heap, size, w - 1, magnitude)
-            if n + 1 < frames and state[w + bins] == _OPEN:
-                phase[w + bins] = phase[w] + (time_gradient[w] + time_gradient[w + bins]) / 2
-                state[w + bins] = _DONE
-                size = _push(heap, size, w + bins, magnitude)
-            if n > 0 and state[w - bins] == _OPEN:
-                phase[w - bins] = phase[w] - (time_gradient[w] + time_gradient[w - bins]) / 2
-                state[w - bins] = _DONE
-                size = _push(heap, size, w - bins, magnitude)
-        strongest, largest = -1, -1.0
-        for w in range(frames * bins):
-            if state[w] == _OPEN and magnitude[w] > largest:
-                strongest, largest = w, magnitude[w]
-        if strongest < 0:
+            n, m = divmod(heap[0], bins)
+            size = _pop(keys, heap, size)
+            if m + 1 < bins and state[n, m + 1] == _OPEN:
+                phase[n, m + 1] = phase[n, m] + (bin_step[n, m] + bin_step[n, m + 1]) / 2
+                state[n, m + 1] = _DONE
+                size = _push(keys, heap, size, magnitude[n, m + 1], n * bins + m + 1)
+            if m > 0 and state[n, m - 1] == _OPEN:
+                phase[n, m - 1] = phase[n, m] - (bin_step[n, m] + bin_step[n, m - 1]) / 2
+                state[n, m - 1] = _DONE
+                size = _push(keys, heap, size, magnitude[n, m - 1], n * bins + m - 1)
+            if n + 1 < frames and state[n + 1, m] == _OPEN:
+                phase[n + 1, m] = phase[n, m] + (time_step[n, m] + time_step[n + 1, m]) / 2
+                state[n + 1, m] = _DONE
+                size = _push(keys, heap, size, magnitude[n + 1, m], (n + 1) * bins + m)
+            if n > 0 and state[n - 1, m] == _OPEN:
+                phase[n - 1, m] = phase[n, m] - (time_step[n, m] + time_step[n - 1, m]) / 2
+                state[n - 1, m] = _DONE
+                size = _push(keys, heap, size, magnitude[n - 1, m], (n - 1) * bins + m)
+        largest, at_n, at_m = -1.0, -1, -1
+        for n in range(first, stop):
+            for m in range(bins):
+                if state[n, m] == _OPEN and magnitude[n, m] > largest:
+                    largest, at_n, at_m = magnitude[n, m], n, m
+        if at_n < 0:
             return
-        phase[strongest] = 0.0
-        state[strongest] = _DONE
-        size = _push(heap, size, strongest, magnitude)
+        phase[at_n, at_m] = 0.0
+        state[at_n, at_m] = _DONE
+        size = _push(keys, heap, size, largest, at_n * bins + at_m)
 
 
 @numba.njit(cache=True, nogil=True)
-def _pghi(magnitude, known, phase, gamma, hop, channels, tolerances):  # type: ignore[no-untyped-def]
-    """PGHI of one magnitude [frames, bins]; ``phase`` holds the known frames' and receives the others'."""
-    frames, bins = magnitude.shape
-    flat, result = magnitude.ravel(), phase.ravel()
-    maximum = flat.max()
+def _pghi(magnitudes, known, phases, gamma, hop, channels, tolerances):  # type: ignore[no-untyped-def]
+    """PGHI of a batch [n, frames, bins]; ``phases`` holds those of the known frames and receives the others."""
+    frames, bins = known.size, magnitudes.shape[2]
+    unknown = np.flatnonzero(~known)
+    if unknown.size == 0:
+        return
+    first, stop = unknown[0], unknown[-1] + 1
+    logs = np.empty((frames, bins))
+    time_step, bin_step = np.zeros((frames, bins)), np.zeros((frames, bins))
+    state = np.empty((frames, bins), np.int8)
+    keys, heap = np.empty(frames * bins), np.empty(frames * bins, np.int64)
     tiny = np.finfo(np.float64).tiny
-    logs = np.log(magnitude + tiny)
-    logs = np.where(logs < logs.max() - _LOG_RANGE, -_LOG_RANGE, logs)
-    time_gradient, frequency_gradient = np.zeros((frames, bins)), np.empty((frames, bins))
-    for n in range(frames):
-        for m in range(1, bins - 1):
-            slope = logs[n, m + 1] - logs[n, m - 1]
-            time_gradient[n, m] = hop * channels / (2 * gamma) * slope + 2 * np.pi * hop * m / channels
-        for m in range(bins):
-            slope = logs[(n + 1) % frames, m] - logs[n - 1, m]
-            frequency_gradient[n, m] = -gamma / (2 * hop * channels) * slope
-    done = np.zeros(frames * bins, np.bool_)
-    for n in range(frames):
-        done[n * bins : (n + 1) * bins] = known[n]
-        if not known[n]:
-            result[n * bins : (n + 1) * bins] = 0.0
-    for tolerance in tolerances:
-        state = np.where(flat <= tolerance * maximum, _LOW, np.where(done, _DONE, _OPEN))
-        _integrate(flat, time_gradient.ravel(), frequency_gradient.ravel(), state, result, frames, bins)
-        done |= flat > tolerance * maximum
-
-
-def _check_magnitude(magnitude: np.ndarray, name: str) -> np.ndarray:
-    magnitude = np.ascontiguousarray(magnitude, dtype=np.float64)
-    bad = ~(np.isfinite(magnitude) & (magnitude >= 0))
-    if bad.any():
-        place = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name}{list(place)}={magnitude[place]} must be finite and >= 0")
-    return magnitude
-
-
-def _check_known(known: np.ndarray | None, frames: int) -> np.ndarray:
-    if known is None:
-        return np.zeros(frames, dtype=np.bool_)
-    known = np.asarray(known)
-    if known.shape != (frames,) or known.dtype != np.bool_:
-        raise ValueError(
-            f"known of shape {known.shape} and type {known.dtype} must be a bool for each of {frames} frames"
-        )
-    return known
+    for i in range(len(magnitudes)):
+        magnitude, phase = magnitudes[i], phases[i]
+        maximum = magnitude.max()
+        # The floor lies 11 below the maximum, yet what lies under it becomes -11: so the original program has it,
+        # which makes the result depend on the gain where coefficients are this weak.
+        threshold = np.log(maximum + tiny) + _LOG_FLOOR
+        for near in range(first - 2, stop + 2):
+            n = near % frames
+            for m in range(bins):
+                value = np.log(magnitude[n, m] + tiny)
+                logs[n, m] = _LOG_FLOOR if value < threshold else value
+        for near in range(first - 1, stop + 1):
+            n, before, after = near % frames, (near - 1) % frames, (near + 1) % frames
+            for m in range(bins):
+                bin_step[n, m] = -gamma / (2 * hop * channels) * (logs[after, m] - logs[before, m])
+            for m in range(1, bins - 1):
+                slope = logs[n, m + 1] - logs[n, m - 1]
+                time_step[n, m] = hop * channels / (2 * gamma) * slope + 2 * np.pi * hop * m / channels
+        for n in range(frames):
+            state[n] = _OPEN
+        for tolerance in tolerances:
+            for n in range(frames):
+                for m in range(bins):
+                    if magnitude[n, m] <= tolerance * maximum:
+                        state[n, m] = _LOW
+                    elif known[n] or state[n, m] == _DONE:
+                        state[n, m] = _DONE
+                    else:
+                        state[n, m] = _OPEN
+            _integrate(magnitude, time_step, bin_step, state, phase, keys, heap, first, stop)
 
 
 def pghi(
@@ -176,20 +171,177 @@ def pghi(
     *,
     known_phase: np.ndarray | None = None,
     known: np.ndarray | None = None,
-    tolerances: tuple[float, ...] = (1e-1, 1e-10),
+    tol: tuple[float, ...] = (1e-1, 1e-10),
     gamma: float | None = None,
 ) -> np.ndarray:
-    magnitude = _check_magnitude(magnitude, "magnitude")
+    """Phase gradient heap integration: a phase for a magnitude, without iterations.
+
+    For a Gaussian window the phase's gradient follows from that of the log magnitude. Both partial derivatives are
+    taken by central differences and integrated by the trapezoidal rule along the ridges: a heap yields the strongest
+    coefficient that has its phase, and its open neighbours get theirs from it.
+
+    Parameters
+    ----------
+    magnitude : np.ndarray [shape=(..., frames, bins)]
+        Magnitude of a circular STFT of any number of frames.
+    geometry : Geometry
+        Gives window and hop.
+    known_phase : np.ndarray [shape=(..., frames, bins)], optional
+        Phase in radians; only that of the known frames is read.
+    known : np.ndarray [shape=(frames,), bool], optional
+        Which frames have a known phase; none if left out.
+    tol : tuple of float, optional
+        One pass of integration for each value, descending, over the coefficients that exceed this part of the
+        magnitude's maximum. A later pass starts from what the earlier ones found.
+    gamma : float, optional
+        Width of the window in samples squared: that of the nearest Gaussian ``exp(-pi t^2 / gamma)``.
+        If left out, a Hann window's, ``HANN_GAMMA * window**2``.
+
+    Returns
+    -------
+    np.ndarray [shape=(..., frames, bins)]
+        Phase in radians, not wrapped. Known frames keep theirs; coefficients below the last tolerance get zero.
+
+    Raises
+    ------
+    ValueError
+        If a magnitude is negative or not finite, or if shapes or parameters do not fit.
+
+    Notes
+    -----
+    Algorithm 1 of [1]_ in the two passes of its published program: ``constructphasereal`` of LTFAT 2.6. An island
+    that no known coefficient reaches has an arbitrary phase; its strongest coefficient gets zero.
+    """
+    magnitude = _checked_magnitude(magnitude, geometry, "magnitude")
     frames, bins = magnitude.shape[-2:]
-    mask = _check_known(known, frames)
-    if gamma is None:
-        gamma = HANN_GAMMA * geometry.window**2
+    mask = _checked_known(known, frames)
+    if (known is None) != (known_phase is None):
+        raise ValueError("known and known_phase must be given together: which frames are known, and their phase")
+    tolerances = np.atleast_1d(np.asarray(tol, dtype=np.float64))
+    if not (tolerances.size and np.all((tolerances > 0) & (tolerances < 1)) and np.all(np.diff(tolerances) <= 0)):
+        raise ValueError(f"tol={tol} must be one or more values in (0, 1), in descending order")
+    width = HANN_GAMMA * geometry.window**2 if gamma is None else float(gamma)
+    if not (np.isfinite(width) and width > 0):
+        raise ValueError(f"gamma={gamma} must be finite and > 0 (samples squared)")
     phase = np.zeros(magnitude.shape)
     if known_phase is not None:
-        phase[..., mask, :] = np.asarray(known_phase)[..., mask, :]
-    for s, p in zip(magnitude.reshape(-1, frames, bins), phase.reshape(-1, frames, bins), strict=True):
-        _pghi(s, mask, p, gamma, geometry.hop, geometry.window, np.asarray(tolerances, dtype=np.float64))
+        if np.shape(known_phase) != magnitude.shape:
+            raise ValueError(f"known_phase of shape {np.shape(known_phase)} does not fit {magnitude.shape}")
+        phase[..., mask, :] = _checked_phase(
+            np.asarray(known_phase)[..., mask, :], phase[..., mask, :].shape, "known_phase"
+        )
+    planes, phases = magnitude.reshape(-1, frames, bins), phase.reshape(-1, frames, bins)
+    _pghi(planes, mask, phases, width, geometry.hop, geometry.window, tolerances)
     return phase
+
+
+# -- fast Griffin-Lim ---------------------------------------------------------------------------------------------
+
+
+@numba.njit(cache=True, nogil=True)
+def _overlap(pieces, constant, signal, position, analysis, synthesis):  # type: ignore[no-untyped-def]
+    """Add the open frames' pieces to the known frames' part of the signal, then cut and window them anew (in place).
+
+    Signals [n, blocks, hop] are seen in blocks of one hop. ``position[frame]`` tells which of the pieces
+    [n, open, window / hop, hop] belongs to a frame, -1 for a known frame. Pieces and windows begin at the frame's
+    centre and go round, which is what makes the phase relative to it.
+    """
+    blocks, hop = constant.shape[1:]
+    parts = len(analysis)
+    for i in range(len(pieces)):
+        for b in range(blocks):
+            covered = False
+            for part in range(parts):
+                k = position[(b - (part + parts // 2) % parts + parts // 2) % blocks]
+                if k >= 0:
+                    if not covered:
+                        signal[i, b] = constant[i, b]
+                        covered = True
+                    for t in range(hop):
+                        signal[i, b, t] += pieces[i, k, part, t] * synthesis[part, t]
+            for part in range(parts):
+                k = position[(b - (part + parts // 2) % parts + parts // 2) % blocks]
+                if k >= 0:
+                    for t in range(hop):
+                        pieces[i, k, part, t] = signal[i, b, t] * analysis[part, t]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _accelerate(coefficients, previous, magnitude, alpha, residual):  # type: ignore[no-untyped-def]
+    """Impose the magnitude and step beyond it (in place); complex arrays as [n, values, 2].
+
+    ``residual`` [n] receives the squared distance of the magnitudes before that.
+    """
+    for i in range(len(coefficients)):
+        distance = 0.0
+        for j in range(magnitude.shape[1]):
+            real, imaginary, wanted = coefficients[i, j, 0], coefficients[i, j, 1], magnitude[i, j]
+            found = np.sqrt(real * real + imaginary * imaginary)
+            distance += (found - wanted) ** 2
+            real = real * (wanted / found) if found > 0 else wanted
+            imaginary = imaginary * (wanted / found) if found > 0 else 0.0
+            coefficients[i, j, 0] = real + alpha * (real - previous[i, j, 0])
+            coefficients[i, j, 1] = imaginary + alpha * (imaginary - previous[i, j, 1])
+            previous[i, j, 0], previous[i, j, 1] = real, imaginary
+        residual[i] = distance
+
+
+def _as_pairs(coefficients: np.ndarray) -> np.ndarray:
+    """View [n, frames, bins] complex as [n, frames * bins, 2] real."""
+    return coefficients.view(np.float64).reshape(len(coefficients), -1, 2)
+
+
+def _refine(
+    start: np.ndarray,
+    magnitude: np.ndarray,
+    known: np.ndarray,
+    geometry: Geometry,
+    iterations: int,
+    alpha: float,
+    tol: float,
+) -> np.ndarray:
+    """Fast Griffin-Lim on a batch of coefficients [n, frames, bins], which is changed in place and returned.
+
+    Only the open frames change, so only their pieces of the signal are synthesised and analysed; what the known
+    frames contribute is computed once.
+    """
+    frames = known.size
+    open_frames = np.flatnonzero(~known)
+    if open_frames.size == 0 or iterations == 0:
+        return start
+    position = np.full(frames, -1)
+    position[open_frames] = np.arange(open_frames.size)
+    parts = (geometry.window // geometry.hop, geometry.hop)
+    analysis = np.roll(window(geometry), geometry.window // 2).reshape(parts)
+    synthesis = np.roll(dual_window(geometry), geometry.window // 2).reshape(parts)
+
+    for first in range(0, len(start), _CHUNK):
+        batch, target = start[first : first + _CHUNK], magnitude[first : first + _CHUNK]
+        n = len(batch)
+        wanted = target.take(open_frames, axis=1).reshape(n, -1)
+        limit = tol**2 * (target**2).sum(axis=(1, 2))
+        coefficients = batch.take(open_frames, axis=1)
+        previous = coefficients.copy()
+        constant = istft(np.where(known[:, None], batch, 0), geometry).reshape(n, frames, geometry.hop)
+        signal = constant.copy()
+        pieces = np.empty((n, open_frames.size, geometry.window))
+        residual = np.empty(n)
+        running = np.ones(n, dtype=np.bool_)
+        for _ in range(iterations):
+            np.fft.irfft(coefficients, geometry.window, out=pieces)
+            _overlap(pieces.reshape(n, -1, *parts), constant, signal, position, analysis, synthesis)
+            np.fft.rfft(pieces, out=coefficients)
+            _accelerate(_as_pairs(coefficients), _as_pairs(previous), wanted, alpha, residual)
+            for i in np.flatnonzero(running & (residual < limit)):
+                # The open frames are near their goal; the known frames beside them count, too.
+                distance = np.abs(stft(signal[i].ravel(), geometry)) - target[i]
+                if (distance**2).sum() < limit[i]:
+                    batch[i, open_frames] = coefficients[i]
+                    running[i] = False
+            if not running.any():
+                break
+        batch[np.ix_(running, open_frames)] = coefficients[running]
+    return start
 
 
 def fast_griffin_lim(
@@ -200,17 +352,52 @@ def fast_griffin_lim(
     known: np.ndarray | None = None,
     iterations: int = 100,
     alpha: float = 0.99,
+    tol: float = 1e-6,
 ) -> np.ndarray:
-    magnitude = _check_magnitude(magnitude, "magnitude")
-    mask = _check_known(known, magnitude.shape[-2])
-    start = magnitude * np.exp(1j * phase)
-    c, old = start.copy(), start
-    for _ in range(iterations):
-        new = stft(istft(c, geometry), geometry)
-        new = magnitude * np.exp(1j * np.angle(new))
-        c = np.where(mask[:, None], start, new + alpha * (new - old))
-        old = new
-    return c
+    """Fast Griffin-Lim algorithm: bring a phase and a magnitude closer to the STFT of a signal.
+
+    An iteration synthesises the signal, analyses it, imposes the magnitude and steps on by ``alpha`` times the
+    change since the last iteration ([3]_, algorithm 2); then the known frames get their coefficients back (section
+    2.4 of the paper).
+
+    Parameters
+    ----------
+    magnitude : np.ndarray [shape=(..., frames, bins)]
+        Magnitude to reach; at least one window long.
+    phase : np.ndarray [shape=(..., frames, bins)]
+        Phase to start from, in radians.
+    geometry : Geometry
+        Gives window and hop.
+    known : np.ndarray [shape=(frames,), bool], optional
+        Frames that keep the given magnitude and phase; none if left out.
+    iterations : int, optional
+        The most iterations to do; 0 returns the input as coefficients.
+    alpha : float, optional
+        Acceleration; 0 is the original Griffin-Lim algorithm.
+    tol : float, optional
+        A segment is done early when the magnitudes of its signal are off by less than this part (Frobenius norm over
+        all frames), as in the original program; 0 never stops.
+
+    Returns
+    -------
+    np.ndarray [shape=(..., frames, bins), complex128]
+        Coefficients after the last acceleration. Their magnitude is not exactly the wanted one.
+
+    Raises
+    ------
+    ValueError
+        If a magnitude is negative or not finite, or if shapes or parameters do not fit.
+    """
+    magnitude = _checked_magnitude(magnitude, geometry, "magnitude")
+    mask = _checked_known(known, magnitude.shape[-2])
+    _check_iteration(iterations, alpha, tol)
+    start = magnitude * np.exp(1j * _checked_phase(phase, magnitude.shape, "phase"))
+    planes = (-1, *magnitude.shape[-2:])
+    _refine(start.reshape(planes), magnitude.reshape(planes), mask, geometry, iterations, alpha, tol)
+    return start
+
+
+# -- both, from a segment with a gap ------------------------------------------------------------------------------
 
 
 def recover(
@@ -220,19 +407,129 @@ def recover(
     *,
     iterations: int = 100,
     alpha: float = 0.99,
+    tol: float = 1e-6,
     initial_phase: np.ndarray | None = None,
 ) -> np.ndarray:
-    gap_magnitude = _check_magnitude(gap_magnitude, "gap_magnitude")
+    """Give the magnitude of a gap a phase that goes with its context: PGHI, then fast Griffin-Lim (section 2.4).
+
+    Parameters
+    ----------
+    segments : np.ndarray [shape=(..., length)]
+        Supply the contexts; the content of the gap is not read.
+    gap_magnitude : np.ndarray [shape=(..., gap_frames, bins)]
+        Magnitude of the frames that touch the gap.
+    geometry : Geometry
+    iterations, alpha, tol
+        Of :func:`fast_griffin_lim`; without iterations the phase is PGHI's.
+    initial_phase : np.ndarray [shape=(..., gap_frames, bins)], optional
+        Phase in radians for the iterations to start from in place of PGHI's, say that of an extrapolation.
+
+    Returns
+    -------
+    np.ndarray [shape=(..., frames, bins), complex128]
+        Coefficients of the whole segment; those of the context are its own.
+
+    Raises
+    ------
+    ValueError
+        If a magnitude is negative or not finite, if a context is not finite, or if shapes or parameters do not fit.
+    """
+    _check_iteration(iterations, alpha, tol)
+    gap_magnitude = _checked_magnitude(gap_magnitude, geometry, "gap_magnitude")
+    segments = np.asarray(segments, dtype=np.float64)
+    if gap_magnitude.shape != (*segments.shape[:-1], geometry.gap_frames, geometry.bins):
+        raise ValueError(
+            f"gap_magnitude of shape {gap_magnitude.shape} does not fit segments of shape {segments.shape}: expected "
+            f"{(*segments.shape[:-1], geometry.gap_frames, geometry.bins)}"
+        )
     merged = merge(segments, gap_magnitude, geometry)
-    magnitude, phase = np.abs(merged), np.angle(merged)
+    magnitude = np.abs(merged)
+    if not np.isfinite(magnitude).all():
+        raise ValueError("segments must be finite outside the gap")
+    touched = geometry.touched_frames
     known = np.ones(geometry.frames, dtype=np.bool_)
-    known[geometry.touched_frames] = False
+    known[touched] = False
     if initial_phase is None:
-        phase = pghi(magnitude, geometry, known_phase=phase, known=known)
-    else:
-        phase[..., geometry.touched_frames, :] = initial_phase
-    return fast_griffin_lim(magnitude, phase, geometry, known=known, iterations=iterations, alpha=alpha)
+        phase = np.zeros(merged.shape)
+        beside = [touched.start - 1, touched.stop]  # PGHI reads the phase of no other frame
+        phase[..., beside, :] = np.angle(merged[..., beside, :])
+        initial_phase = pghi(magnitude, geometry, known_phase=phase, known=known)[..., touched, :]
+    merged[..., touched, :] *= np.exp(1j * _checked_phase(initial_phase, gap_magnitude.shape, "initial_phase"))
+    planes = (-1, geometry.frames, geometry.bins)
+    _refine(merged.reshape(planes), magnitude.reshape(planes), known, geometry, iterations, alpha, tol)
+    return merged
 
 
-def reconstruct(segments: np.ndarray, gap_magnitude: np.ndarray, geometry: Geometry, **options: object) -> np.ndarray:
-    return istft(recover(segments, gap_magnitude, geometry, **options), geometry)[..., geometry.gap_samples]  # type: ignore[arg-type]
+def reconstruct(
+    segments: np.ndarray,
+    gap_magnitude: np.ndarray,
+    geometry: Geometry,
+    *,
+    iterations: int = 100,
+    alpha: float = 0.99,
+    tol: float = 1e-6,
+    initial_phase: np.ndarray | None = None,
+) -> np.ndarray:
+    """Audio of gaps whose magnitude is given: :func:`recover`, then synthesis.
+
+    Parameters
+    ----------
+    segments, gap_magnitude, geometry, iterations, alpha, tol, initial_phase
+        As for :func:`recover`.
+
+    Returns
+    -------
+    np.ndarray [shape=(..., gap), float64]
+
+    Raises
+    ------
+    ValueError
+        As :func:`recover` does.
+    """
+    coefficients = recover(
+        segments, gap_magnitude, geometry, iterations=iterations, alpha=alpha, tol=tol, initial_phase=initial_phase
+    )
+    return gap_audio(coefficients, geometry)
+
+
+# -- checks -------------------------------------------------------------------------------------------------------
+
+
+def _checked_magnitude(magnitude: np.ndarray, geometry: Geometry, name: str) -> np.ndarray:
+    magnitude = np.ascontiguousarray(magnitude, dtype=np.float64)
+    if magnitude.ndim < 2 or magnitude.shape[-1] != geometry.bins or magnitude.shape[-2] == 0:
+        raise ValueError(f"{name} of shape {magnitude.shape} must be [..., frames, bins] with {geometry.bins} bins")
+    if not (magnitude.min(initial=0) >= 0 and magnitude.max(initial=0) < np.inf):
+        place = tuple(np.argwhere(~((magnitude >= 0) & (magnitude < np.inf)))[0].tolist())
+        raise ValueError(f"{name}{list(place)}={magnitude[place]} must be finite and >= 0")
+    return magnitude
+
+
+def _checked_phase(phase: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    phase = np.asarray(phase, dtype=np.float64)
+    if phase.shape != shape:
+        raise ValueError(f"{name} of shape {phase.shape} does not fit the magnitude of shape {shape}")
+    if not np.isfinite(phase).all():
+        place = tuple(np.argwhere(~np.isfinite(phase))[0].tolist())
+        raise ValueError(f"{name}{list(place)}={phase[place]} must be finite")
+    return phase
+
+
+def _checked_known(known: np.ndarray | None, frames: int) -> np.ndarray:
+    if known is None:
+        return np.zeros(frames, dtype=np.bool_)
+    known = np.asarray(known)
+    if known.shape != (frames,) or known.dtype != np.bool_:
+        raise ValueError(
+            f"known of shape {known.shape} and type {known.dtype} must be one bool for each of {frames} frames"
+        )
+    return known
+
+
+def _check_iteration(iterations: int, alpha: float, tol: float) -> None:
+    if isinstance(iterations, bool) or not hasattr(iterations, "__index__") or iterations < 0:
+        raise ValueError(f"iterations={iterations!r} must be an integer >= 0")
+    if not 0 <= alpha < np.inf:
+        raise ValueError(f"alpha={alpha} must be finite and >= 0")
+    if not 0 <= tol < 1:
+        raise ValueError(f"tol={tol} must be in [0, 1); 0 never stops early")
