@@ -29,6 +29,7 @@ import papermill
 import typer
 import yaml
 from nbclient.exceptions import DeadKernelError
+from traitlets.config import Config
 
 from ctxe_lib.paths import ROOT, data_folder, weights_folder
 from ctxe_lib.records import environment
@@ -208,7 +209,12 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
     failure = output.with_name(f"{notebook.name}.failed.ipynb")
     try:
         papermill.execute_notebook(
-            notebook.path, running, parameters, progress_bar=sys.stderr.isatty(), kernel_name="python3"
+            notebook.path,
+            running,
+            parameters,
+            progress_bar=sys.stderr.isatty(),
+            kernel_name="python3",
+            config=Config(KernelManager={"transport": "ipc"}),  # over files: open to nobody else on the machine
         )
         seconds = time.perf_counter() - started
         executed = nbformat.read(running, as_version=4)

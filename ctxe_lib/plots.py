@@ -236,8 +236,10 @@ def table(
     numeric = list(frame.select_dtypes("number").columns)
     default = {name: 0 if frame[name].dtype.kind in "iu" else 1 for name in numeric}
     digits = default | dict(decimals or {})
-    shown = frame.style.hide(axis="index").format(
-        {name: f"{{:,.{places}f}}".format for name, places in digits.items()}, na_rep="–"
+    shown = (
+        frame.reset_index(drop=True)
+        .style.hide(axis="index")
+        .format({name: f"{{:,.{places}f}}".format for name, places in digits.items()}, na_rep="–")
     )
     aligned = {"text-align": "right", "font-variant-numeric": "tabular-nums"}
     shown = shown.set_properties(subset=pd.Index(numeric), **aligned)

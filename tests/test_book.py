@@ -1,0 +1,197 @@
+"""The built book in a browser: from its files alone, no server, no other host.
+
+Without more, the book is built here at the smoke profile, on sounds made here: corpus, notebooks, pages. CTXE_BOOK
+names the folder of another built book to check instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+
+pytest.importorskip("playwright", reason="the tests of the book need the test extra")
+from playwright.sync_api import Browser, Error, sync_playwright
+
+from ctxe_lib.corpus import SPLITS, Track, build_corpus
+from ctxe_lib.geometry import Geometry
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+QUIET += ["--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]
+OWN = ("file:", "data:", "blob:", "about:")
+
+# The length of a player's sound in seconds, once the browser knows it; -1 if it cannot play it.
+DURATION = """audio => new Promise(done => {
+  const tell = () => done(Number.isFinite(audio.duration) ? audio.duration : -1);
+  if (audio.readyState > 0) tell();
+  audio.onloadedmetadata = tell;
+  audio.onerror = () => done(-1);
+  setTimeout(() => done(-1), 10000);
+})"""
+
+
+def make_corpus(folder: Path, name: str) -> None:
+    """Two tracks for each split: decaying notes in noise, 4 s each."""
+    rng = np.random.default_rng(len(name))
+    time = np.arange(4 * 16_000) / 16_000
+    tracks = []
+    for number, split in enumerate(2 * SPLITS):
+        note = sum(np.sin(2 * np.pi * 110 * (number + 2) * k * time) / k for k in range(1, 6))
+        audio = 0.2 * note * np.exp(-time % 1) + 0.005 * rng.standard_normal(len(time))
+        tracks.append(Track(f"{name}/{number}", f"group {number}", "made by the tests", audio, split, "none"))
+    build_corpus(name, tracks, folder / name, Geometry(), provenance={"note": "made by the tests"}, rendered=True)
+
+
+def build_smoke_book(folder: Path) -> Path:
+    data = folder / "data"
+    for name in ("music-smoke", "instruments-smoke"):
+        make_corpus(data, name)
+    book, scripts = folder / "book", Path(sysconfig.get_path("scripts"))
+    if not (ROOT / "book/assets").exists():
+        pytest.fail("the book's scripts are missing: run `make test`, or `make book/assets/.ready` once")
+    shutil.copytree(ROOT / "book", book, ignore=shutil.ignore_patterns("_build", "notebooks"))
+    for command in (
+        [sys.executable, "-m", "ctxe_lib.notebooks", "--profile", "smoke", "--output", book / "notebooks"],
+        [scripts / "jupyter-book", "build", book, "-q", "-W", "-n", "--keep-going"],
+    ):
+        done = subprocess.run(command, env=os.environ | {"CTXE_DATA": str(data)}, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return book / "_build/html"
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built book."""
+    if given := os.environ.get("CTXE_BOOK"):
+        assert (ROOT / given / "index.html").exists(), f"CTXE_BOOK={given} holds no built book: run `make book`"
+        return (ROOT / given).resolve()
+    return build_smoke_book(tmp_path_factory.mktemp("smoke"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    names = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else BROWSERS
+    executable = next(filter(None, map(shutil.which, names)), None)
+    if executable is None:
+        reason = f"no browser: none of {', '.join(names)} is installed; CHROMIUM names another"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=QUIET)
+        yield running
+        running.close()
+
+
+@dataclass
+class Visit:
+    """What the browser saw of a page."""
+
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list)
+    unnamed: int = 0
+    formulas: int = 0
+    raw_formulas: int = 0
+    overflow: int = 0
+
+
+def pages(book: Path) -> list[Path]:
+    return sorted(path for path in book.rglob("*.html") if "_static" not in path.relative_to(book).parts)
+
+
+@pytest.fixture(scope="session")
+def visits(book: Path, browser: Browser) -> dict[str, Visit]:
+    """Every page, loaded from its file at desktop width and looked at again at the width of a phone."""
+    seen = {}
+    for path in pages(book):
+        visit = seen[str(path.relative_to(book))] = Visit()
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.on("console", lambda m, v=visit: v.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda e, v=visit: v.complaints.append(str(e)))
+        page.on("requestfailed", lambda r, v=visit: v.complaints.append(f"{r.url[:200]} failed: {r.failure}"))
+        page.on("request", lambda r, v=visit: None if r.url.startswith(OWN) else v.foreign.append(r.url))
+        try:
+            page.goto(path.as_uri(), wait_until="load")
+            page.evaluate("window.MathJax?.startup?.promise")
+            visit.durations = [audio.evaluate(DURATION) for audio in page.query_selector_all("audio")]
+        except Error as error:
+            visit.complaints.append(str(error))
+        visit.unnamed = page.locator("audio:not([aria-label]), img:not([alt]), img[alt^='../_images']").count()
+        visit.formulas = page.locator("mjx-container").count()
+        visit.raw_formulas = page.locator(".math:not(:has(mjx-container))").count()
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.wait_for_timeout(100)
+        visit.overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        page.close()
+    return seen
+
+
+def test_every_page_loads_without_complaint(visits: dict[str, Visit]) -> None:
+    assert len(visits) > 5
+    assert {name: visit.complaints for name, visit in visits.items() if visit.complaints} == {}
+
+
+def test_no_page_asks_another_host(visits: dict[str, Visit]) -> None:
+    assert {name: visit.foreign for name, visit in visits.items() if visit.foreign} == {}
+
+
+def test_players_have_a_duration(visits: dict[str, Visit]) -> None:
+    silent = {name: visit.durations for name, visit in visits.items() if min(visit.durations, default=1) <= 0}
+    assert silent == {}
+    assert sum(len(visit.durations) for visit in visits.values()) >= 5
+
+
+def test_players_and_pictures_have_a_text(visits: dict[str, Visit]) -> None:
+    assert {name: visit.unnamed for name, visit in visits.items() if visit.unnamed} == {}
+
+
+def test_formulas_are_set(visits: dict[str, Visit]) -> None:
+    assert visits["notation.html"].formulas > 10
+    assert {name: visit.raw_formulas for name, visit in visits.items() if visit.raw_formulas} == {}
+
+
+def test_no_page_scrolls_sideways_on_a_phone(visits: dict[str, Visit]) -> None:
+    assert {name: visit.overflow for name, visit in visits.items() if visit.overflow > 0} == {}
+
+
+class Links(HTMLParser):
+    """Addresses a page refers to, and names it can be referred to by."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: set[str] = set()
+        self.names: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.targets |= {value for key in ("href", "src") if (value := values.get(key))}
+        self.names |= {value for key in ("id", "name") if (value := values.get(key))}
+
+
+def test_links_inside_the_book_resolve(book: Path) -> None:
+    links = {path: Links(path.read_text(encoding="utf-8")) for path in pages(book)}
+    broken = []
+    for path, page in links.items():
+        for target in page.targets:
+            parts = urlsplit(target)
+            if parts.scheme or parts.netloc:
+                continue
+            file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            fragment = unquote(parts.fragment)
+            if not file.is_file() or (fragment and file in links and fragment not in links[file].names):
+                broken.append(f"{path.relative_to(book)}: {target}")
+    assert broken == []
