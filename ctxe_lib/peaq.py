@@ -36,7 +36,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import overload
 
 import numpy as np
@@ -95,6 +94,7 @@ _CENTRE = np.array([
 _LOWER, _UPPER = _EDGES[:-1].copy(), _EDGES[1:].copy()
 _UPPER[28], _LOWER[66], _UPPER[70] = 933.113, 3853.817, 4643.482
 _BANDS = _CENTRE.size
+_FAINTEST = 1e-12  # least energy of a band
 _DZ = 0.25  # Bark per band
 
 
@@ -128,6 +128,7 @@ _WINDOW = _window()
 _FIRST, _STOP, _WEIGHTS = _ear_weights()
 _OFFSET = np.concatenate([[0], np.cumsum(_STOP - _FIRST)[:-1]]) - _FIRST  # bin k of band b: _WEIGHTS[_OFFSET[b] + k]
 _NOISE = 10 ** (0.1456 * (_CENTRE / 1000) ** -0.8)  # internal noise
+_WEAK = 100 * _NOISE**0.3  # compressed energy at which a band counts half for the modulation differences
 _SMEAR = _decay(0.030)
 _ADAPT = _decay(0.050)
 _MASK = 10 ** (np.maximum(3, 0.25 * _DZ * np.arange(_BANDS)) / 10)  # how far the masking threshold lies below
@@ -146,8 +147,60 @@ _LOUDNESS = 1.07664 * (_THRESHOLD / (_INDEX * 1e4)) ** 0.23
 _LAGS = 256
 _EHS_WINDOW = math.sqrt(8 / 3) / _LAGS * scipy.signal.windows.hann(_LAGS, sym=True)
 
-# -- kernels -------------------------------------------------------------------------------------------------------
-# The order of a sum is free ("reassoc"), so that it can be vectorised; nothing else may be rounded differently.
+# -- the ear ---------------------------------------------------------------------------------------------------------
+# Compiled without the interpreter's lock, so that threads run side by side. The order of a sum is left to the compiler
+# ("reassoc") where that lets it use vectors; nothing else may be rounded differently.
+
+
+@dataclass(frozen=True)
+class _Ear:
+    """Inner representation of one channel, from the first sample to the last frame of sound."""
+
+    samples: Array  # [(frames + 1) * HOP]
+    energy: Array  # [frames] of the second half of a frame
+    changed: NDArray[np.intp]  # frames that differ from the reference's
+    power: Array  # [frames, bins]
+    bands: Array  # energy [frames, bands]
+    excitation: Array  # [frames, bands], with internal noise, spread over bands and time
+    modulation: Array  # [frames, bands]
+    envelope: Array  # [frames, bands], average of the compressed excitation
+    loudness: Array  # [frames], sone
+
+
+def _listen(samples: Array, frames: int, reference: _Ear | None = None) -> _Ear:
+    """Ear model of one channel: ``samples`` in units of int16, at 48 kHz.
+
+    The spectra of frames in which the signal equals the reference are taken from there: a gap touches few of them.
+    """
+    padded = np.concatenate([samples[: (frames + 1) * HOP], np.zeros(max(0, (frames + 1) * HOP - samples.size))])
+    power, bands = np.empty((frames, FRAME // 2 + 1)), np.empty((frames, _BANDS))
+    fresh = np.ones(frames, dtype=bool)
+    if reference is not None:
+        differs = (padded != reference.samples).reshape(-1, HOP)
+        fresh = differs[:-1, 1:].any(axis=1) | differs[1:, :-1].any(axis=1)  # the window is zero at both ends
+        power[~fresh], bands[~fresh] = reference.power[~fresh], reference.bands[~fresh]
+    changed = np.flatnonzero(fresh)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
+    for part in _blocks(changed):
+        power[part] = _squared_magnitude(scipy.fft.rfft(windows[part] * _WINDOW, overwrite_x=True))
+        bands[part] = _group(power[part])
+    half = padded.reshape(-1, HOP)[1:]
+    return _Ear(padded, np.einsum("ij,ij->i", half, half), changed, power, bands, *_excite(bands))
+
+
+def _blocks(frames: NDArray[np.intp]) -> list[slice | NDArray[np.intp]]:
+    """Portions whose spectra fit into the cache; as slices where possible, which saves a copy."""
+    parts = [frames[start : start + 32] for start in range(0, frames.size, 32)]
+    return [slice(part[0], part[-1] + 1) if part[-1] - part[0] < part.size else part for part in parts]
+
+
+@njit(cache=True, nogil=True)
+def _squared_magnitude(spectrum: NDArray[np.complex128]) -> Array:
+    power = np.empty(spectrum.shape)
+    for frame in range(spectrum.shape[0]):
+        for k in range(spectrum.shape[1]):
+            power[frame, k] = spectrum[frame, k].real ** 2 + spectrum[frame, k].imag ** 2
+    return power
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc"})
@@ -159,60 +212,95 @@ def _group(power: Array) -> Array:
             total = 0.0
             for k in range(_FIRST[band], _STOP[band]):
                 total += _WEIGHTS[_OFFSET[band] + k] * power[frame, k]
-            bands[frame, band] = max(total, 1e-12)
+            bands[frame, band] = max(total, _FAINTEST)
     return bands
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc"})
-def _add_spread(share: Array, fall_up: Array, fall_down: float) -> Array:
-    """Add to each band what the others spread into it; all arrays [frames, bands], compressed by the power 0.4."""
-    frames, bands = share.shape
-    total = np.empty((frames, bands))
-    upward = np.empty(bands)
-    for frame in range(frames):
-        fall = fall_up[frame]
-        downward = 0.0
-        for band in range(bands - 1, -1, -1):
-            downward = fall_down * downward + share[frame, band]
-            total[frame, band] = downward
-        for band in range(bands):
-            from_below = 0.0
-            for source in range(band):
-                upward[source] *= fall[source]
-                from_below += upward[source]
-            total[frame, band] += from_below
-            upward[band] = share[frame, band]
-    return total
+def _spread(energy: Array, total: Array) -> None:
+    """Spread the energy [bands] of one frame over the neighbouring bands into ``total``, not normalised.
+
+    Annex 2, 2.1. What arrives in a band from elsewhere adds up compressed by the power 0.4.
+    """
+    share, fall = np.empty(_BANDS), np.empty(_BANDS)
+    for band in range(_BANDS):
+        log_fall = _FALL_UP[band] + 0.2 * _DZ * math.log(energy[band])
+        sum_up = (1 - math.exp((_BANDS - band) * log_fall)) / (1 - math.exp(log_fall))
+        share[band] = (energy[band] / (_SUM_DOWN[band] + sum_up - 1)) ** 0.4
+        fall[band] = math.exp(0.4 * log_fall)
+    downward = 0.0
+    for band in range(_BANDS - 1, -1, -1):
+        downward = _FALL_DOWN**0.4 * downward + share[band]
+        total[band] = downward
+    for band in range(1, _BANDS):
+        from_below = 0.0
+        for source in range(band):
+            share[source] *= fall[source]
+            from_below += share[source]
+        total[band] += from_below
+    for band in range(_BANDS):
+        total[band] *= total[band] * math.sqrt(total[band])
 
 
 @njit(cache=True, nogil=True)
-def _smooth(x: Array, decay: Array, gain: Array) -> Array:
-    """First-order recursion y[t] = decay y[t - 1] + gain x[t] along the frames of [frames, bands], from rest."""
-    y = np.empty_like(x)
-    state = np.zeros(x.shape[1])
-    for frame in range(x.shape[0]):
-        for band in range(x.shape[1]):
-            state[band] = decay[band] * state[band] + gain[band] * x[frame, band]
-            y[frame, band] = state[band]
-    return y
+def _excite(bands: Array) -> tuple[Array, Array, Array, Array]:
+    """Excitation, modulation, envelope [frames, bands] and loudness [frames] from energies (Annex 2, 2.1, 3.2, 3.3)."""
+    excitation, modulation, envelope = np.empty_like(bands), np.empty_like(bands), np.empty_like(bands)
+    loudness = np.zeros(bands.shape[0])
+    norm, unsmeared = np.empty(_BANDS), np.empty(_BANDS)
+    _spread(np.ones(_BANDS), norm)
+    smeared, previous, change, average = np.zeros(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS)
+    for frame in range(bands.shape[0]):
+        _spread(bands[frame] + _NOISE, unsmeared)
+        for k in range(_BANDS):
+            energy = unsmeared[k] / norm[k]
+            smeared[k] = _SMEAR[k] * smeared[k] + (1 - _SMEAR[k]) * energy
+            excitation[frame, k] = max(smeared[k], energy)
+
+            compressed = energy**0.3
+            slope = FRAMES_PER_SECOND * abs(compressed - previous[k])
+            change[k] = _ADAPT[k] * change[k] + (1 - _ADAPT[k]) * slope
+            average[k] = _ADAPT[k] * average[k] + (1 - _ADAPT[k]) * compressed
+            previous[k] = compressed
+            envelope[frame, k] = average[k]
+            modulation[frame, k] = change[k] / (1 + average[k] / 0.3)
+
+            specific = (1 - _INDEX[k] + _INDEX[k] / _THRESHOLD[k] * excitation[frame, k]) ** 0.23 - 1
+            loudness[frame] += 24 / _BANDS * max(_LOUDNESS[k] * specific, 0.0)
+    return excitation, modulation, envelope, loudness
 
 
-@njit(cache=True, nogil=True)
-def _bandwidths(reference: Array, degraded: Array) -> Array:
-    """Bandwidths [2, frames] of reference and degraded in bins, -1 where the frame does not count (Annex 2, 4.4)."""
-    widths = np.full((2, reference.shape[0]), -1.0)
-    for frame in range(reference.shape[0]):
-        floor = degraded[frame, 921:1024].max()
-        top = 921
-        while top > 348 and reference[frame, top - 1] < 10.0 * floor:
-            top -= 1
-        if reference[frame, top - 1] < 10.0 * floor:
-            continue
-        widths[0, frame] = top
-        while top > 0 and degraded[frame, top - 1] < 10**0.5 * floor:
-            top -= 1
-        widths[1, frame] = top if top > 0 else -1
-    return widths
+# -- comparison of two ears, frame by frame --------------------------------------------------------------------------
+
+
+def _compare(reference: _Ear, degraded: _Ear) -> dict[str, Array]:
+    """Precursors of the MOVs of one channel: [frames] each, ``p`` and ``q`` [frames, bands]."""
+    noise = np.full(reference.bands.shape, _FAINTEST)
+    structure = np.zeros(len(noise))
+    for part in _blocks(degraded.changed):
+        r, d = reference.power[part], degraded.power[part]
+        noise[part] = _group(_noise_power(r, d))
+        structure[part] = _harmonic_structure(r, d)
+    structure[np.maximum(reference.energy, degraded.energy) < 8000] = -1
+    noise_to_mask = noise * _MASK / reference.excitation
+    widths = _bandwidths(reference.power, degraded.power)
+    p, q = _detect(reference.excitation, degraded.excitation)
+    change_1, change_2, weight = _modulation_difference(reference.modulation, degraded.modulation, reference.envelope)
+    return {
+        "Mt1B": change_1,
+        "Mt2B": change_2,
+        "Wt": weight,
+        "NL": _noise_loudness(reference.excitation, degraded.excitation, reference.modulation, degraded.modulation),
+        "NRef": reference.loudness,
+        "NTest": degraded.loudness,
+        "BWRef": widths[0],
+        "BWTest": widths[1],
+        "NMRavg": noise_to_mask.mean(axis=1),
+        "NMRmax": noise_to_mask.max(axis=1),
+        "EHS": structure,
+        "p": p,
+        "q": q,
+    }
 
 
 @njit(cache=True, nogil=True)
@@ -227,172 +315,137 @@ def _noise_power(reference: Array, degraded: Array) -> Array:
 
 
 @njit(cache=True, nogil=True)
-def _first_sound(x: Array) -> int:
-    """Index of the first five neighbouring samples whose magnitudes sum up to more than 200; -1 if there are none."""
-    for start in range(x.size - 4):
-        if abs(x[start]) + abs(x[start + 1]) + abs(x[start + 2]) + abs(x[start + 3]) + abs(x[start + 4]) > 200.0:
-            return start
-    return -1
+def _modulation_difference(reference: Array, degraded: Array, envelope: Array) -> tuple[Array, Array, Array]:
+    """Two differences of modulation patterns and the weight of each frame, [frames] (Annex 2, 4.2)."""
+    frames = reference.shape[0]
+    first, second, weight = np.zeros(frames), np.zeros(frames), np.zeros(frames)
+    for frame in range(frames):
+        for k in range(_BANDS):
+            r, d = reference[frame, k], degraded[frame, k]
+            first[frame] += 100 / _BANDS * abs(r - d) / (1 + r)
+            second[frame] += 100 / _BANDS * (0.1 * (r - d) if r > d else d - r) / (0.01 + r)
+            weight[frame] += envelope[frame, k] / (envelope[frame, k] + _WEAK[k])
+    return first, second, weight
 
 
-# -- the ear ---------------------------------------------------------------------------------------------------------
+@njit(cache=True, nogil=True)
+def _noise_loudness(reference: Array, degraded: Array, modulation_r: Array, modulation_d: Array) -> Array:
+    """Partial loudness [frames] of the additive distortion in excitations [frames, bands] (Annex 2, 3.1 and 4.3).
 
-
-@dataclass(frozen=True)
-class _Ear:
-    """Inner representation of one channel, from the first sample to the last frame of sound."""
-
-    energy: Array  # [frames] of the frame's second half, for the error harmonic structure
-    power: Array  # [frames, bins]
-    excitation: Array  # [frames, bands], smeared in time
-    level: Array  # the same in decibels
-    adapted: Array  # smoothed excitation, for the level adaptation
-    envelope: Array  # smoothed compressed excitation
-    modulation: Array
-    loudness: Array  # [frames], sone
-
-
-def _spread(bands: Array) -> Array:
-    """Spread band energies [frames, bands] over the neighbouring bands, not normalised (Annex 2, 2.1)."""
-    log_fall = _FALL_UP + 0.2 * _DZ * np.log(bands)
-    fall = np.exp(log_fall)
-    sum_up = (1 - np.exp(np.arange(_BANDS, 0, -1) * log_fall)) / (1 - fall)
-    share = (bands / (_SUM_DOWN + sum_up - 1)) ** 0.4
-    return _add_spread(share, fall**0.4, _FALL_DOWN**0.4) ** 2.5
-
-
-@cache
-def _spread_of_ones() -> Array:
-    return _spread(np.ones((1, _BANDS)))
-
-
-def _listen(samples: Array, frames: int) -> _Ear:
-    """Ear model of one channel: ``samples`` in units of int16, at 48 kHz."""
-    padded = np.zeros((frames + 1) * HOP)
-    length = min(samples.size, padded.size)
-    padded[:length] = samples[:length]
-    windowed = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP] * _WINDOW
-    spectrum = scipy.fft.rfft(windowed, overwrite_x=True)
-    power = spectrum.real**2 + spectrum.imag**2
-
-    unsmeared = _spread(_group(power) + _NOISE) / _spread_of_ones()
-    excitation = np.maximum(_smooth(unsmeared, _SMEAR, 1 - _SMEAR), unsmeared)
-
-    compressed = unsmeared**0.3
-    change = FRAMES_PER_SECOND * np.abs(np.diff(compressed, axis=0, prepend=0))
-    envelope = _smooth(compressed, _ADAPT, 1 - _ADAPT)
-    specific = _LOUDNESS * ((1 - _INDEX + _INDEX / _THRESHOLD * excitation) ** 0.23 - 1)
-    return _Ear(
-        energy=np.sum(padded.reshape(-1, HOP)[1:] ** 2, axis=1),
-        power=power,
-        excitation=excitation,
-        level=10 * np.log10(excitation),
-        adapted=_smooth(excitation, _ADAPT, 1 - _ADAPT),
-        envelope=envelope,
-        modulation=_smooth(change, _ADAPT, 1 - _ADAPT) / (1 + envelope / 0.3),
-        loudness=24 / _BANDS * np.maximum(specific, 0).sum(axis=1),
-    )
-
-
-# -- comparison of two ears, frame by frame --------------------------------------------------------------------------
-
-
-def _adapt(reference: _Ear, degraded: _Ear) -> tuple[Array, Array]:
-    """Level and pattern adaptation: excitations whose levels and linear distortions match (Annex 2, 3.1)."""
-    correlation = np.sqrt(degraded.adapted * reference.adapted).sum(axis=1) / degraded.adapted.sum(axis=1)
-    ratio = correlation[:, None] ** 2
-    r = reference.excitation / np.maximum(ratio, 1)
-    d = degraded.excitation * np.minimum(ratio, 1)
-    one = np.ones(_BANDS)
-    cross = _smooth(d * r, _ADAPT, one)
-    own = _smooth(r * r, _ADAPT, one)
-    both = []
-    for pattern, gain in ((r, np.minimum(cross / own, 1)), (d, np.minimum(own / cross, 1))):
-        correction = _smooth(_average_bands(gain), _ADAPT, 1 - _ADAPT)
-        both.append(pattern * correction)
-    return both[0], both[1]
-
-
-def _average_bands(x: Array) -> Array:
-    """Mean over the bands from 3 below to 4 above, as far as they exist."""
-    total = np.cumsum(np.pad(x, ((0, 0), (1, 0))), axis=1)
-    start, stop = np.maximum(np.arange(_BANDS) - 3, 0), np.minimum(np.arange(_BANDS) + 5, _BANDS)
-    return (total[:, stop] - total[:, start]) / (stop - start)
-
-
-def _noise_loudness(reference: _Ear, degraded: _Ear) -> Array:
-    """Partial loudness [frames] of the additive distortion (Annex 2, 4.3)."""
-    r, d = _adapt(reference, degraded)
-    slope_r, slope_d = 0.15 * reference.modulation + 0.5, 0.15 * degraded.modulation + 0.5
-    masked = _NOISE + slope_r * r * np.exp(-1.5 * (d - r) / r)
-    excess = np.maximum(slope_d * d - slope_r * r, 0)
-    loudness = (_NOISE / slope_d) ** 0.23 * ((1 + excess / masked) ** 0.23 - 1)
-    return 24 / _BANDS * loudness.sum(axis=1)
-
-
-def _harmonic_structure(reference: _Ear, degraded: _Ear) -> Array:
-    """Error harmonic structure [frames], -1 where both signals are faint (Annex 2, 4.8).
-
-    As PQevalAudio v1r0 has it: the peak is the largest value above that at zero, and a bin without power in either
-    signal makes the frame 0.
+    Differences in level and linear distortions are taken out first: both signals are adapted to each other.
     """
-    loud = np.flatnonzero((reference.energy >= 8000) | (degraded.energy >= 8000))
-    structure = np.full(reference.energy.size, -1.0)
+    loudness = np.zeros(reference.shape[0])
+    smooth_r, smooth_d, cross, own = np.zeros(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS)
+    gain_r, gain_d, correction_r, correction_d = np.ones(_BANDS), np.ones(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS)
+    for frame in range(reference.shape[0]):
+        both = total = 0.0
+        for k in range(_BANDS):
+            smooth_r[k] = _ADAPT[k] * smooth_r[k] + (1 - _ADAPT[k]) * reference[frame, k]
+            smooth_d[k] = _ADAPT[k] * smooth_d[k] + (1 - _ADAPT[k]) * degraded[frame, k]
+            both += math.sqrt(smooth_d[k] * smooth_r[k])
+            total += smooth_d[k]
+        level = (both / total) ** 2
+        level_r, level_d = 1 / max(level, 1.0), min(level, 1.0)
+        for k in range(_BANDS):
+            r, d = reference[frame, k] * level_r, degraded[frame, k] * level_d
+            cross[k] = _ADAPT[k] * cross[k] + d * r
+            own[k] = _ADAPT[k] * own[k] + r * r
+            gain_r[k], gain_d[k] = min(cross[k] / own[k], 1.0), min(own[k] / cross[k], 1.0)
+        for k in range(_BANDS):
+            start, stop = max(k - 3, 0), min(k + 5, _BANDS)
+            mean_r = mean_d = 0.0
+            for neighbour in range(start, stop):
+                mean_r += gain_r[neighbour] / (stop - start)
+                mean_d += gain_d[neighbour] / (stop - start)
+            correction_r[k] = _ADAPT[k] * correction_r[k] + (1 - _ADAPT[k]) * mean_r
+            correction_d[k] = _ADAPT[k] * correction_d[k] + (1 - _ADAPT[k]) * mean_d
+            r, d = reference[frame, k] * level_r * correction_r[k], degraded[frame, k] * level_d * correction_d[k]
+
+            slope_r, slope_d = 0.15 * modulation_r[frame, k] + 0.5, 0.15 * modulation_d[frame, k] + 0.5
+            excess = slope_d * d - slope_r * r
+            if excess > 0:
+                masked = _NOISE[k] + slope_r * r * math.exp(-1.5 * (d - r) / r)
+                partial = (_NOISE[k] / slope_d) ** 0.23 * ((1 + excess / masked) ** 0.23 - 1)
+                loudness[frame] += 24 / _BANDS * partial
+    return loudness
+
+
+@njit(cache=True, nogil=True)
+def _bandwidths(reference: Array, degraded: Array) -> Array:
+    """Bandwidths [2, frames] of reference and degraded in bins, -1 where the frame does not count (Annex 2, 4.4)."""
+    widths = np.full((2, reference.shape[0]), -1.0)
+    for frame in range(reference.shape[0]):
+        floor = 0.0
+        for k in range(921, 1024):
+            floor = max(floor, degraded[frame, k])
+        top = 921
+        while top > 348 and reference[frame, top - 1] < 10.0 * floor:
+            top -= 1
+        if reference[frame, top - 1] < 10.0 * floor:
+            continue
+        widths[0, frame] = top
+        while top > 0 and degraded[frame, top - 1] < 10**0.5 * floor:
+            top -= 1
+        widths[1, frame] = top if top > 0 else -1
+    return widths
+
+
+@njit(cache=True, nogil=True)
+def _detect(reference: Array, degraded: Array) -> tuple[Array, Array]:
+    """Probability that a difference of excitations is heard, and its size in audible steps (Annex 2, 4.7).
+
+    Both [frames, bands].
+    """
+    probability, steps = np.zeros_like(reference), np.zeros_like(reference)
+    for frame in range(reference.shape[0]):
+        for band in range(_BANDS):
+            if reference[frame, band] == degraded[frame, band]:
+                continue
+            r, d = 10 * math.log10(reference[frame, band]), 10 * math.log10(degraded[frame, band])
+            difference = r - d
+            level = 0.3 * max(r, d) + 0.7 * d
+            step = 1e30
+            if level > 0:
+                step = 5.95072 * (6.39468 / level) ** 1.71332 + (
+                    -0.198719 + level * (0.0550197 + level * (-0.00102438 + level * (5.05622e-6 + level * 9.01033e-11)))
+                )
+            probability[frame, band] = 1 - 0.5 ** ((difference / step) ** (4 if difference > 0 else 6))
+            steps[frame, band] = abs(math.trunc(difference)) / step
+    return probability, steps
+
+
+def _harmonic_structure(reference: Array, degraded: Array) -> Array:
+    """Error harmonic structure [frames] from power spectra [frames, bins] (Annex 2, 4.8).
+
+    As PQevalAudio v1r0 has it: the largest value above the one at zero, 0 if there is none or if a bin of either
+    spectrum is zero (the logarithm of the ratio is then no number).
+    """
+    padded = np.zeros((2, len(reference), 2 * _LAGS))
+    head, log_ratio = padded[0, :, :_LAGS], padded[1, :, :-1]
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_ratio = np.log(degraded.power[loud, : 2 * _LAGS - 1] / reference.power[loud, : 2 * _LAGS - 1])
-        head = scipy.fft.rfft(log_ratio[:, :_LAGS], 2 * _LAGS)
-        correlation = scipy.fft.irfft(head.conj() * scipy.fft.rfft(log_ratio, 2 * _LAGS))[:, :_LAGS]
-        square = log_ratio**2
-        change = square[:, _LAGS:] - square[:, : _LAGS - 1]
-        norm = correlation[:, :1] * np.cumsum(np.hstack([correlation[:, :1], change]), axis=1)
-        normal = np.where(norm <= 0, 1.0, correlation / np.sqrt(norm))
-        normal[:, 0] = 1
-        cepstrum = scipy.fft.rfft(_EHS_WINDOW * (normal - normal.mean(axis=1, keepdims=True)))
-        cepstrum = cepstrum.real**2 + cepstrum.imag**2
-        peak = cepstrum[:, 1:].max(axis=1)
-        structure[loud] = np.where(peak > cepstrum[:, 0], peak, 0.0)
-    return structure
+        np.log(degraded[:, : 2 * _LAGS - 1] / reference[:, : 2 * _LAGS - 1], out=log_ratio)
+    log_ratio[~np.isfinite(log_ratio).all(axis=1)] = 0
+    head[:] = log_ratio[:, :_LAGS]
+    spectrum_of_head, spectrum = scipy.fft.rfft(padded)
+    correlation = scipy.fft.irfft(spectrum_of_head.conj() * spectrum)
+    normal = _normalise(correlation, log_ratio)
+    cepstrum = _squared_magnitude(scipy.fft.rfft(_EHS_WINDOW * (normal - normal.mean(axis=1, keepdims=True))))
+    peak = cepstrum[:, 1:].max(axis=1)
+    return np.where(peak > cepstrum[:, 0], peak, 0.0)
 
 
-def _detection(reference: _Ear, degraded: _Ear) -> tuple[Array, Array]:
-    """Probability that a listener hears a difference, and its size in just noticeable steps, both [frames, bands].
-
-    Annex 2, 4.7.
-    """
-    difference = reference.level - degraded.level
-    level = 0.3 * np.maximum(reference.level, degraded.level) + 0.7 * degraded.level
-    audible = np.maximum(level, 1e-300)
-    step = 5.95072 * (6.39468 / audible) ** 1.71332 + np.polynomial.polynomial.polyval(
-        audible, [-0.198719, 0.0550197, -0.00102438, 5.05622e-6, 9.01033e-11]
-    )
-    step = np.where(level > 0, step, 1e30)
-    square = (difference / step) ** 2
-    probability = 1 - 0.5 ** np.where(difference > 0, square**2, square**3)
-    return probability, np.abs(np.trunc(difference)) / step
-
-
-def _compare(reference: _Ear, degraded: _Ear) -> dict[str, Array]:
-    """Precursors of the MOVs of one channel: [frames] each, ``p`` and ``q`` [frames, bands]."""
-    change = degraded.modulation - reference.modulation
-    size = np.abs(change)
-    noise_to_mask = _group(_noise_power(reference.power, degraded.power)) * _MASK / reference.excitation
-    width_reference, width_degraded = _bandwidths(reference.power, degraded.power)
-    probability, steps = _detection(reference, degraded)
-    return {
-        "Mt1B": 100 / _BANDS * np.sum(size / (1 + reference.modulation), axis=1),
-        "Mt2B": 100 / _BANDS * np.sum(np.where(change < 0, 0.1, 1) * size / (0.01 + reference.modulation), axis=1),
-        "Wt": np.sum(reference.envelope / (reference.envelope + 100 * _NOISE**0.3), axis=1),
-        "NL": _noise_loudness(reference, degraded),
-        "NRef": reference.loudness,
-        "NTest": degraded.loudness,
-        "BWRef": width_reference,
-        "BWTest": width_degraded,
-        "NMRavg": noise_to_mask.mean(axis=1),
-        "NMRmax": noise_to_mask.max(axis=1),
-        "EHS": _harmonic_structure(reference, degraded),
-        "p": probability,
-        "q": steps,
-    }
+@njit(cache=True, nogil=True)
+def _normalise(correlation: Array, x: Array) -> Array:
+    """Divide correlations of the first _LAGS values of x [frames, 2 _LAGS - 1] by the norms of what they compare."""
+    normal = np.ones((x.shape[0], _LAGS))
+    for frame in range(x.shape[0]):
+        energy = correlation[frame, 0]
+        for lag in range(1, _LAGS):
+            energy += x[frame, lag + _LAGS - 1] ** 2 - x[frame, lag - 1] ** 2
+            product = correlation[frame, 0] * energy
+            if product > 0:
+                normal[frame, lag] = correlation[frame, lag] / math.sqrt(product)
+    return normal
 
 
 # -- averages over time, and the network ---------------------------------------------------------------------------
@@ -510,6 +563,15 @@ def _samples(signal: ArrayLike, sample_rate: int, name: str) -> Array:
     return np.clip(np.round(resampled), -FULL_SCALE, FULL_SCALE - 1)
 
 
+@njit(cache=True, nogil=True)
+def _first_sound(x: Array) -> int:
+    """Index of the first five neighbouring samples whose magnitudes sum up to more than 200; -1 if there are none."""
+    for start in range(x.size - 4):
+        if abs(x[start]) + abs(x[start + 1]) + abs(x[start + 2]) + abs(x[start + 3]) + abs(x[start + 4]) > 200.0:
+            return start
+    return -1
+
+
 def _sound(samples: Array) -> tuple[int, int] | None:
     """First and last sample of sound in [channels, samples], None if there is none.
 
@@ -563,8 +625,8 @@ class Reference:
         frames, wanted = self._stop - self._start, self._delay + _WINDOWED
         if frames < wanted:
             raise ValueError(
-                f"reference is too short: {max(frames, 0)} frames from {bounds[0] / RATE:.3f} s to {bounds[1] / RATE:.3f} s "
-                f"have sound, at least {wanted} ({wanted * HOP / RATE:.2f} s) are wanted"
+                f"reference is too short: from {bounds[0] / RATE:.3f} s to {bounds[1] / RATE:.3f} s there are "
+                f"{max(frames, 0)} frames of sound, at least {wanted} ({wanted * HOP / RATE:.2f} s) are wanted"
             )
         self._ears = [_listen(x, self._stop) for x in samples]
 
@@ -594,7 +656,7 @@ class Reference:
         samples = _samples(degraded, self.sample_rate, "degraded")
         if not samples.any():
             raise ValueError("degraded is silent: PEAQ grades audible signals, report a silent one as such")
-        channels = [_compare(ear, _listen(x, self._stop)) for ear, x in zip(self._ears, samples, strict=True)]
+        channels = [_compare(ear, _listen(x, self._stop, ear)) for ear, x in zip(self._ears, samples, strict=True)]
         frames = {name: np.stack([c[name] for c in channels])[:, self._start :] for name in channels[0]}
         frames["Pc"] = 1 - np.prod(1 - frames.pop("p").max(axis=0), axis=1)[None]
         frames["Qc"] = frames.pop("q").max(axis=0).sum(axis=1)[None]
