@@ -37,7 +37,7 @@ def strongest(audio: np.ndarray) -> float:
 
 
 def test_notes_sound_when_and_as_written(tmp_path: Path) -> None:
-    audio = scores.render(write(tmp_path / "a.xml", "a'2 e''2 r1"), [79], FONT)
+    audio = scores.render(write(tmp_path / "a.xml", "a2 e'2 r1"), [79], FONT)
     assert strongest(audio[4_000:14_000]) == pytest.approx(440, rel=0.01)
     assert strongest(audio[20_000:30_000]) == pytest.approx(659.3, rel=0.01)
     assert np.abs(audio).max() == pytest.approx(0.9)

@@ -164,8 +164,6 @@ def _midi(score: Path) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MusicXMLWarning)  # a bar that is longer than its time signature, and so on
             stream = music21.converter.parse(score, forceSource=True, storePickle=False)
-        for measure in stream[music21.stream.Measure]:
-            measure.leftBarline = measure.rightBarline = None
         for mark in list(stream[music21.repeat.RepeatMark]):
             mark.activeSite.remove(mark)
         return music21.midi.translate.streamToMidiFile(stream).writestr()
