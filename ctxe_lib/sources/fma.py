@@ -12,13 +12,12 @@ sorted by number.
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ctxe_lib import audio
+from ctxe_lib.archives import Member, members
 from ctxe_lib.corpus import SPLITS, Skipped, Track, ordered_map
 
 __all__ = ["ARCHIVE", "LICENCE", "PUBLISHER", "SHA1", "tracks"]
@@ -34,8 +33,7 @@ SHA1: Final = "ade154f733639d52e35e32f5593efe5be76c6d70"
 LICENCE: Final = "Creative Commons, by track"
 
 _CLIP = re.compile(r"fma_small/\d{3}/(\d{6})\.mp3")
-_OTHERS = frozenset({"fma_small/README.txt", "fma_small/checksums"})
-_LARGEST = 16 << 20  # bytes; the largest clip has about 1.3 million
+_ABOUT = frozenset({"fma_small/README.txt", "fma_small/checksums"})
 
 
 def tracks(archive: Path, sample_rate: int = 16_000) -> Iterator[Track | Skipped]:
@@ -51,56 +49,46 @@ def tracks(archive: Path, sample_rate: int = 16_000) -> Iterator[Track | Skipped
     Yields
     ------
     Track or Skipped
-        A track is one clip, in the order of the numbers. Its group is the clip itself: the archive does not say who
-        plays. Its split follows from its place among all clips, the unusable ones included. Skipped are clips that
-        cannot be read, and files that are not of the layout.
+        A track is one clip, in the archive's order. Its group is the clip itself: the archive does not say who
+        plays. Its split follows from its place in the sorted list of all clips, the unusable ones included. Skipped
+        are clips that cannot be read, and files that are not of the layout.
 
     Raises
     ------
     ValueError
         If the file is no zip archive, or holds no clip.
     """
-    try:
-        content = zipfile.ZipFile(archive)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive} is no complete zip archive ({error}): fetch it again") from error
-    with content:
-        clips: dict[str, zipfile.ZipInfo] = {}
-        for member in content.infolist():
-            match = _CLIP.fullmatch(member.filename)
-            if match and match[1] not in clips:
-                clips[match[1]] = member
-            elif not member.is_dir() and member.filename not in _OTHERS:
-                name = f"{member.filename} at byte {member.header_offset}"
-                yield Skipped(name, archive.name, "is no file of FMA's layout, or occurs a second time")
-        if not clips:
-            raise ValueError(f"{archive} holds no fma_small/*/*.mp3: is it {ARCHIVE}?")
+    found: set[str] = set()
 
-        numbers = sorted(clips)
-        splits = {number: _split(place, len(numbers)) for place, number in enumerate(numbers)}
+    def look(name: str) -> bool:
+        if match := _CLIP.fullmatch(name):
+            found.add(match[1])
+        return False  # only the names are wanted yet
 
-        def read(number: str) -> Track | Skipped:
-            try:
-                samples = audio.decode(_content(content, clips[number]), sample_rate)
-            except ValueError as error:
-                return Skipped(number, archive.name, str(error))
-            return Track(number, number, archive.name, samples, splits[number], LICENCE)
+    list(members(archive, look))
+    numbers = sorted(found)
+    if not numbers:
+        raise ValueError(f"{archive} holds no fma_small/*/*.mp3: is it {ARCHIVE}?")
+    left = {number: _split(place, len(numbers)) for place, number in enumerate(numbers)}
 
-        yield from ordered_map(read, numbers)
+    def read(job: tuple[str, str | None, Member]) -> Track | Skipped:
+        name, split, member = job
+        try:
+            if split is None or member.content is None:
+                raise ValueError(member.reason or "is no file of FMA's layout, or occurs a second time")
+            return Track(name, name, archive.name, audio.decode(member.content, sample_rate), split, LICENCE)
+        except ValueError as error:
+            return Skipped(name, archive.name, str(error))
+
+    def jobs() -> Iterator[tuple[str, str | None, Member]]:
+        for place, member in enumerate(members(archive, lambda name: name not in _ABOUT)):
+            match = _CLIP.fullmatch(member.name)
+            split = left.pop(match[1], None) if match else None
+            yield match[1] if match and split else f"{member.name} (file {place + 1})", split, member
+
+    yield from ordered_map(read, jobs())
 
 
 def _split(place: int, count: int) -> str:
     """Split of the clip at a place (from 0) in the sorted list of all: 70, 20 and 10 %."""
     return SPLITS[(100 * place >= 70 * count) + (100 * place >= 90 * count)]
-
-
-def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Content of a member, or a ValueError that says why there is none."""
-    if member.file_size > _LARGEST:
-        raise ValueError(f"has {member.file_size} bytes, a clip of 30 s has about 1 million")
-    try:
-        return archive.read(member)
-    # A damaged member shows as any of these: wrong checksum, broken compression, one that zipfile does not know,
-    # or a bit that says it is encrypted.
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"is damaged in the archive ({error})") from error
