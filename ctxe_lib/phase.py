@@ -7,7 +7,7 @@ iteration. Both give what the programs used for the paper give (``pghi`` and ``g
 only what those fill with random numbers, the phase of coefficients below the tolerance, is zero here.
 
 Conventions: magnitudes and coefficients [..., frames, bins], circular in time; phase in radians, relative to the
-frame's centre. A coefficient's ``known`` phase is known for whole frames: those of the context.
+frame's centre. Phase is ``known`` for whole frames, those of the context; the others are called open.
 
 References
 ----------
@@ -71,43 +71,43 @@ def _pop(keys: np.ndarray, heap: np.ndarray, size: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _integrate(magnitude, time_step, bin_step, state, phase, keys, heap, first, stop):  # type: ignore[no-untyped-def]
+def _integrate(
+    magnitude: np.ndarray,
+    time_step: np.ndarray,
+    bin_step: np.ndarray,
+    state: np.ndarray,
+    phase: np.ndarray,
+    keys: np.ndarray,
+    heap: np.ndarray,
+    first: int,
+    stop: int,
+) -> None:
     """Spread phase to the open coefficients of frames ``first`` to ``stop`` (exclusive), the strongest first.
 
     Done coefficients beside an open one start it. Where that ends, the strongest coefficient still open starts an
-    island of its own with phase zero. Neither goes round the ends of the plane.
+    island of its own with phase zero. Neither goes round the ends of the plane. ``keys`` and ``heap`` are work space.
     """
     frames, bins = magnitude.shape
+    neighbours = ((0, 1), (0, -1), (1, 0), (-1, 0))
     size = 0
     for n in range(max(first - 1, 0), min(stop + 1, frames)):
         for m in range(bins):
-            if state[n, m] == _DONE and (
-                (m + 1 < bins and state[n, m + 1] == _OPEN)
-                or (n + 1 < frames and state[n + 1, m] == _OPEN)
-                or (m > 0 and state[n, m - 1] == _OPEN)
-                or (n > 0 and state[n - 1, m] == _OPEN)
-            ):
-                size = _push(keys, heap, size, magnitude[n, m], n * bins + m)
+            if state[n, m] == _DONE:
+                for dn, dm in neighbours:
+                    if 0 <= n + dn < frames and 0 <= m + dm < bins and state[n + dn, m + dm] == _OPEN:
+                        size = _push(keys, heap, size, magnitude[n, m], n * bins + m)
+                        break
     while True:
         while size > 0:
             n, m = divmod(heap[0], bins)
             size = _pop(keys, heap, size)
-            if m + 1 < bins and state[n, m + 1] == _OPEN:
-                phase[n, m + 1] = phase[n, m] + (bin_step[n, m] + bin_step[n, m + 1]) / 2
-                state[n, m + 1] = _DONE
-                size = _push(keys, heap, size, magnitude[n, m + 1], n * bins + m + 1)
-            if m > 0 and state[n, m - 1] == _OPEN:
-                phase[n, m - 1] = phase[n, m] - (bin_step[n, m] + bin_step[n, m - 1]) / 2
-                state[n, m - 1] = _DONE
-                size = _push(keys, heap, size, magnitude[n, m - 1], n * bins + m - 1)
-            if n + 1 < frames and state[n + 1, m] == _OPEN:
-                phase[n + 1, m] = phase[n, m] + (time_step[n, m] + time_step[n + 1, m]) / 2
-                state[n + 1, m] = _DONE
-                size = _push(keys, heap, size, magnitude[n + 1, m], (n + 1) * bins + m)
-            if n > 0 and state[n - 1, m] == _OPEN:
-                phase[n - 1, m] = phase[n, m] - (time_step[n, m] + time_step[n - 1, m]) / 2
-                state[n - 1, m] = _DONE
-                size = _push(keys, heap, size, magnitude[n - 1, m], (n - 1) * bins + m)
+            for dn, dm in neighbours:
+                to_n, to_m = n + dn, m + dm
+                if 0 <= to_n < frames and 0 <= to_m < bins and state[to_n, to_m] == _OPEN:
+                    step = time_step if dm == 0 else bin_step
+                    phase[to_n, to_m] = phase[n, m] + (dn + dm) * (step[n, m] + step[to_n, to_m]) / 2
+                    state[to_n, to_m] = _DONE
+                    size = _push(keys, heap, size, magnitude[to_n, to_m], to_n * bins + to_m)
         largest, at_n, at_m = -1.0, -1, -1
         for n in range(first, stop):
             for m in range(bins):
@@ -121,7 +121,15 @@ def _integrate(magnitude, time_step, bin_step, state, phase, keys, heap, first, 
 
 
 @numba.njit(cache=True, nogil=True)
-def _pghi(magnitudes, known, phases, gamma, hop, channels, tolerances):  # type: ignore[no-untyped-def]
+def _pghi(
+    magnitudes: np.ndarray,
+    known: np.ndarray,
+    phases: np.ndarray,
+    gamma: float,
+    hop: int,
+    channels: int,
+    tolerances: np.ndarray,
+) -> None:
     """PGHI of a batch [n, frames, bins]; ``phases`` holds those of the known frames and receives the others."""
     frames, bins = known.size, magnitudes.shape[2]
     unknown = np.flatnonzero(~known)
@@ -152,16 +160,14 @@ def _pghi(magnitudes, known, phases, gamma, hop, channels, tolerances):  # type:
                 slope = logs[n, m + 1] - logs[n, m - 1]
                 time_step[n, m] = hop * channels / (2 * gamma) * slope + 2 * np.pi * hop * m / channels
         for n in range(frames):
-            state[n] = _OPEN
+            state[n] = _DONE if known[n] else _OPEN
         for tolerance in tolerances:
             for n in range(frames):
                 for m in range(bins):
                     if magnitude[n, m] <= tolerance * maximum:
                         state[n, m] = _LOW
-                    elif known[n] or state[n, m] == _DONE:
-                        state[n, m] = _DONE
-                    else:
-                        state[n, m] = _OPEN
+                    elif state[n, m] == _LOW:  # in the pass before
+                        state[n, m] = _DONE if known[n] else _OPEN
             _integrate(magnitude, time_step, bin_step, state, phase, keys, heap, first, stop)
 
 
@@ -239,7 +245,14 @@ def pghi(
 
 
 @numba.njit(cache=True, nogil=True)
-def _overlap(pieces, constant, signal, position, analysis, synthesis):  # type: ignore[no-untyped-def]
+def _overlap(
+    pieces: np.ndarray,
+    constant: np.ndarray,
+    signal: np.ndarray,
+    position: np.ndarray,
+    analysis: np.ndarray,
+    synthesis: np.ndarray,
+) -> None:
     """Add the open frames' pieces to the known frames' part of the signal, then cut and window them anew (in place).
 
     Signals [n, blocks, hop] are seen in blocks of one hop. ``position[frame]`` tells which of the pieces
@@ -267,7 +280,9 @@ def _overlap(pieces, constant, signal, position, analysis, synthesis):  # type: 
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def _accelerate(coefficients, previous, magnitude, alpha, residual):  # type: ignore[no-untyped-def]
+def _accelerate(
+    coefficients: np.ndarray, previous: np.ndarray, magnitude: np.ndarray, alpha: float, residual: np.ndarray
+) -> None:
     """Impose the magnitude and step beyond it (in place); complex arrays as [n, 2 * values], real and imaginary.
 
     ``residual`` [n] receives the squared distance of the magnitudes before that.
