@@ -33,6 +33,9 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 
+# TensorFlow's remarks on the processor are no part of what make says.
+export TF_CPP_MIN_LOG_LEVEL := 3
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready

