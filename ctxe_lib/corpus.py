@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -96,8 +96,13 @@ def hash_split(group: str) -> str:
     str
         One of :data:`SPLITS`, the same on every machine and for every set the group occurs in.
     """
-    share = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
+    share = _hash(group)
     return SPLITS[(share >= 0.7) + (share >= 0.9)]
+
+
+def _hash(text: str) -> float:
+    """A number from 0 to 1 that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def ordered_map(function: Callable[[_In], _Out], items: Iterable[_In], workers: int = 2) -> Iterator[_Out]:
@@ -164,6 +169,7 @@ def build_corpus(
     splits: Mapping[str, str] | None = None,
     provenance: Mapping[str, Any],
     rendered: bool = False,
+    fill: bool = False,
 ) -> Corpus:
     """Write a corpus.
 
@@ -186,6 +192,9 @@ def build_corpus(
         What it was made from: sources with versions, licences and hashes. Plain JSON values.
     rendered : bool
         Whether the audio was synthesised rather than recorded.
+    fill : bool
+        Whether to give a split that would stay empty a track of another one. Fewer than three tracks make a test
+        split first, and then a training split.
 
     Returns
     -------
@@ -202,7 +211,7 @@ def build_corpus(
     work = folder.with_name(f".{folder.name}.building-{os.getpid()}")
     work.mkdir()
     try:
-        _write(name, items, work, geometry, splits or {}, provenance, rendered)
+        _write(name, items, work, geometry, splits or {}, provenance, rendered, fill)
         old = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
         if folder.exists():
             folder.rename(old)
@@ -233,6 +242,7 @@ def _write(
     splits: Mapping[str, str],
     provenance: Mapping[str, Any],
     rendered: bool,
+    fill: bool,
 ) -> None:
     rows: list[dict[str, Any]] = []
     skipped: list[Skipped] = []
@@ -277,6 +287,8 @@ def _write(
         reasons = "".join(f"\n  {skip.id}: {skip.reason}" for skip in skipped[:20])
         raise ValueError(f"{name}: no usable track among {len(skipped)} files{reasons}")
 
+    if fill:
+        _fill(rows)
     all_starts, all_owners = np.concatenate(starts), np.concatenate(owners)
     np.save(work / "starts.npy", all_starts)
     np.save(work / "segment_tracks.npy", all_owners)
@@ -298,6 +310,17 @@ def _write(
         "provenance": dict(provenance),
     }
     (work / "corpus.json").write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _fill(rows: list[dict[str, Any]]) -> None:
+    """Give each split a track, as far as there are tracks."""
+    needed = ("test", "train", "validation")[: len(rows)]
+    for split in needed:
+        counts = Counter(row["split"] for row in rows)
+        if not counts[split]:
+            donor = max(counts, key=lambda other: (other not in needed, counts[other], other))
+            given = min((row for row in rows if row["split"] == donor), key=lambda row: _hash(row["track"]))
+            given["split"] = split
 
 
 def _segments_or_reason(pcm: np.ndarray, untrimmed: int, geometry: Geometry) -> np.ndarray:

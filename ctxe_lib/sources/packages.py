@@ -22,7 +22,7 @@ import numpy as np
 from ctxe_lib import archives, audio
 from ctxe_lib.corpus import Skipped, Track, ordered_map
 
-__all__ = ["Package", "music_packages", "music_splits", "tracks"]
+__all__ = ["Package", "manifest", "music_packages", "music_splits", "tracks"]
 
 _STEMS: Final = ("guitar", "song")
 
