@@ -96,7 +96,7 @@ def _network(name: str) -> Inpainter:
 
 _ALL = (
     Method("interpolation", "Interpolation", "#999999", lambda _: _interpolation),
-    Method("lpc", "LPC", "#D55E00", lambda _: lpc.inpaint),
+    Method("lpc", "LPC", "#E69F00", lambda _: lpc.inpaint),
     Method("magnitude", "Magnitude network", "#0072B2", lambda on: _network(f"{on}-magnitude"), network=True),
     Method("complex", "Complex network", "#CC79A7", lambda on: _network(f"{on}-complex"), network=True),
 )

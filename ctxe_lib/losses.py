@@ -15,7 +15,7 @@ __all__ = ["LOSSES", "regularisation", "released_loss", "weighted_nmse"]
 
 
 def _energy(values: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.square(values), axis=list(range(1, values.shape.rank)))
+    return tf.reduce_sum(tf.square(values), axis=list(range(1, len(values.shape))))
 
 
 def weighted_nmse(target: tf.Tensor, output: tf.Tensor, c: float = 5.0) -> tf.Tensor:

@@ -264,16 +264,14 @@ class Trainer:
                 decay = min(recipe.averaging, (1 + self.step) / (10 + self.step)) if recipe.averaging else 0.0
                 loss = float(self._train_step(tf.constant(next(batches)), tf.constant(decay)))
                 if not math.isfinite(loss):
-                    raise TrainingStopped(
-                        f"loss={loss} at step {self.step}: the last good checkpoint stays in {self.folder}; "
-                        f"lower the learning rate (rate={recipe.rate:g}) or look for bad data in {self.corpus.name}"
-                    )
+                    raise self._diverged(f"loss={loss}")
                 self.step += 1
                 total, counted = total + loss, counted + 1
                 bar.update()
                 if self.step % recipe.validate_every == 0 or self.step == last:
                     now = time.monotonic()
                     self.seconds += now - since
+                    self._check_weights()
                     row = self._validate(total / counted, counted * recipe.batch / (now - since))
                     bar.set_postfix({k: f"{row[k]:.3g}" for k in ("loss", "validation_loss", "validation_snr")})
                     for key in ("loss", "validation_loss", "validation_snr", "rate"):
@@ -282,12 +280,25 @@ class Trainer:
                     self._checkpoint(row)
                     total, counted, since = 0.0, 0, time.monotonic()
                 if stop.is_set():
+                    self._check_weights()
                     self.seconds += time.monotonic() - since
                     self._save("state")
                     raise TrainingStopped(
                         f"stopped at step {self.step} of {last} with a checkpoint in {self.folder}; "
                         "the same command goes on from there"
                     )
+
+    def _diverged(self, what: str) -> TrainingStopped:
+        return TrainingStopped(
+            f"{what} at step {self.step}: the last good checkpoint stays in {self.folder}; lower the learning rate "
+            f"(rate={self.recipe.rate:g}) or look for bad data in {self.corpus.name}"
+        )
+
+    def _check_weights(self) -> None:
+        """Refuse to go on with weights that are not finite: a ReLU may hide them from the loss."""
+        for name, variable in self._addressed():
+            if not np.isfinite(np.asarray(variable)).all():
+                raise self._diverged(f"{name} is not finite")
 
     def _validate(self, loss: float, speed: float) -> dict[str, float]:
         losses, snrs = [], []

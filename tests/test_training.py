@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from ctxe_lib import training
+from ctxe_lib.training import Recipe, Trainer, TrainingStopped, batch_starts, learning_rate, read_log
+
+RECIPE = Recipe(
+    kind="magnitude", corpus="tiny", steps=4, batch=2, validate_every=2, validation_segments=4, warmup=2, seed=3
+)
+
+
+def trainer(corpus, geometry, folder, **changes):
+    return Trainer(dataclasses.replace(RECIPE, **changes), corpus, geometry, folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_corpus, geometry, tmp_path_factory):
+    """An uninterrupted run of four steps."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run = trainer(tiny_corpus, geometry, folder)
+    run.train(progress=False)
+    return run, folder
+
+
+def test_a_run_lowers_its_loss_and_leaves_everything_behind(finished):
+    _, folder = finished
+    log = read_log(folder)
+    assert log["step"].tolist() == [2, 4] and log["examples"].tolist() == [4, 8]
+    assert np.isfinite(log.to_numpy(float)).all()
+    assert {p.name for p in folder.iterdir()} == {
+        "recipe.json",
+        "state.safetensors",
+        "best.safetensors",
+        "log.jsonl",
+        "tensorboard",
+    }
+    assert any((folder / "tensorboard").iterdir())
+
+
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(finished, tiny_corpus, geometry, tmp_path):
+    whole, folder = finished
+    first = trainer(tiny_corpus, geometry, tmp_path / "parts")
+    first.train(progress=False, until=2)
+    # a kill after the checkpoint leaves rows and state of different ages
+    with (tmp_path / "parts" / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 3, "validation_loss": 0.0}) + "\n")
+    second = trainer(tiny_corpus, geometry, tmp_path / "parts")
+    assert second.step == 2
+    second.train(progress=False)
+    timeless = ["step", "loss", "validation_loss", "validation_snr", "rate"]
+    assert read_log(tmp_path / "parts")[timeless].equals(read_log(folder)[timeless])
+    for ours, theirs in zip(second.encoder.model.variables, whole.encoder.model.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_another_recipe_does_not_touch_the_run(finished, tiny_corpus, geometry):
+    _, folder = finished
+    before = (folder / "recipe.json").read_bytes()
+    with pytest.raises(ValueError, match=r"rate=0.001 \(now 0.01\)"):
+        trainer(tiny_corpus, geometry, folder, rate=0.01)
+    assert (folder / "recipe.json").read_bytes() == before
+
+
+def test_a_termination_signal_saves_the_step_at_hand(tiny_corpus, geometry, tmp_path):
+    run = trainer(tiny_corpus, geometry, tmp_path / "run", steps=10_000, validate_every=10_000)
+
+    def terminate():
+        while run.step < 1:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(TrainingStopped, match="goes on from there"):
+        run.train(progress=False)
+    assert run.step >= 1
+    assert trainer(tiny_corpus, geometry, tmp_path / "run", steps=10_000, validate_every=10_000).step == run.step
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(tiny_corpus, geometry, tmp_path):
+    run = trainer(tiny_corpus, geometry, tmp_path / "run")
+    run.train(progress=False, until=2)
+    good = (tmp_path / "run" / "state.safetensors").read_bytes()
+    run.encoder.model.variables[0].assign(np.full(run.encoder.model.variables[0].shape, np.nan))
+    with pytest.raises(TrainingStopped, match=r"(loss=nan|is not finite) at step \d: .*rate=0.001"):
+        run.train(progress=False)
+    assert (tmp_path / "run" / "state.safetensors").read_bytes() == good
+
+
+def test_a_full_disk_is_reported_before_a_checkpoint_is_lost(tiny_corpus, geometry, tmp_path, monkeypatch):
+    run = trainer(tiny_corpus, geometry, tmp_path / "run")
+    usage = training.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(training.shutil, "disk_usage", lambda _: usage._replace(free=10_000_000))
+    with pytest.raises(TrainingStopped, match="10 MB left"):
+        run.train(progress=False, until=2)
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_errors_of_the_reading_thread_reach_the_caller(tiny_corpus, geometry, tmp_path, monkeypatch):
+    run = trainer(tiny_corpus, geometry, tmp_path / "run")
+    monkeypatch.setattr(type(tiny_corpus), "read", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
+    with pytest.raises(OSError, match="disk gone"):
+        run.train(progress=False)
+
+
+def test_data_order_depends_on_seed_and_step_alone():
+    starts = np.arange(1000)
+    again = batch_starts(starts, RECIPE, 7)
+    np.testing.assert_array_equal(again, batch_starts(starts, RECIPE, 7))
+    assert not np.array_equal(again, batch_starts(starts, RECIPE, 8))
+    assert not np.array_equal(again, batch_starts(starts, dataclasses.replace(RECIPE, seed=4), 7))
+
+
+def test_schedules():
+    paper = Recipe.paper("magnitude", "music-fma")
+    assert (paper.steps, paper.batch, paper.regularisation) == (800_000, 256, 0.01)
+    assert [learning_rate(paper, s) for s in (0, 599_999, 600_000, 799_999)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4])
+    ramp = dataclasses.replace(RECIPE, steps=100, warmup=10, cooldown=20, rate=1.0)
+    assert [learning_rate(ramp, s) for s in (0, 9, 50, 80, 90, 99)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"kind": "phase"}, "kind='phase'"),
+        ({"averaging": 1.0}, "averaging=1.0"),
+        ({"rate": 0}, "rate=0"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RECIPE, **change)
