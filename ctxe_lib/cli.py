@@ -81,11 +81,12 @@ def export(
 ) -> None:
     """Store a run's network in weights/, in half precision with its card and log."""
     from ctxe_lib.corpus import Corpus
+    from ctxe_lib.files import write_atomically
     from ctxe_lib.geometry import Geometry
     from ctxe_lib.paths import data_folder, runs_folder, weights_folder
     from ctxe_lib.records import environment
     from ctxe_lib.training import Trainer, read_log, recipe_from
-    from ctxe_lib.weights import save_encoder, write_atomically
+    from ctxe_lib.weights import save_encoder
 
     folder = runs_folder() / run
     try:

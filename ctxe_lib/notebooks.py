@@ -1,9 +1,9 @@
 """Run the numbered notebooks with papermill, those whose inputs changed.
 
-A notebook declares its inputs in its metadata, as paths with the names of its parameters in braces; `data` and
-`weights` there are the folders of :mod:`ctxe_lib.paths`::
+A notebook declares its inputs in its metadata, as paths with the names of its parameters in braces; `data`,
+`results` and `weights` there are the folders of :mod:`ctxe_lib.paths`, and a file's name may be a pattern::
 
-    "ctxe": {"needs": ["{data}/{music}/corpus.json"]}
+    "ctxe": {"needs": ["{data}/{music}/corpus.json", "{weights}/*.json"]}
 
 It is executed when the notebook itself, its parameters, the library, the locked packages or one of these files
 changed. The executed copy, with outputs and a closing line on time, machine and data, is what the book shows.
@@ -31,7 +31,7 @@ import typer
 import yaml
 from nbclient.exceptions import DeadKernelError
 
-from ctxe_lib.paths import ROOT, data_folder, weights_folder
+from ctxe_lib.paths import ROOT, data_folder, results_folder, weights_folder
 from ctxe_lib.records import environment
 
 __all__ = ["Notebook", "load_profile", "run"]
@@ -86,8 +86,11 @@ class Notebook:
 
     def inputs(self, parameters: dict[str, Any]) -> list[Path]:
         """Files that it reads when run with these parameters."""
-        values = self.defaults | parameters | {"data": data_folder(), "weights": weights_folder()}
-        return [ROOT / need.format(**values) for need in self.needs]
+        folders = {"data": data_folder(), "results": results_folder(), "weights": weights_folder()}
+        paths = [ROOT / need.format(**self.defaults | parameters | folders) for need in self.needs]
+        return [
+            file for path in paths for file in (sorted(path.parent.glob(path.name)) if "*" in path.name else [path])
+        ]
 
     def digest(self, parameters: dict[str, Any], profile: str) -> str:
         """SHA-256 over everything that its executed copy depends on."""

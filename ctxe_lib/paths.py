@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["ROOT", "data_folder", "runs_folder", "weights_folder"]
+__all__ = ["ROOT", "data_folder", "results_folder", "runs_folder", "weights_folder"]
 
 ROOT = Path(os.environ.get("CTXE_ROOT") or Path(__file__).resolve().parent.parent)
 """Root of the checkout: notebooks and commands find it from any working folder."""
@@ -14,6 +14,11 @@ ROOT = Path(os.environ.get("CTXE_ROOT") or Path(__file__).resolve().parent.paren
 def data_folder() -> Path:
     """Corpora: ``data/``, or what CTXE_DATA names."""
     return Path(os.environ.get("CTXE_DATA") or ROOT / "data")
+
+
+def results_folder() -> Path:
+    """Tables of scores: ``results/``, or what CTXE_RESULTS names."""
+    return Path(os.environ.get("CTXE_RESULTS") or ROOT / "results")
 
 
 def runs_folder() -> Path:

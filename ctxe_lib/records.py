@@ -20,8 +20,8 @@ from typing import Any
 
 import pandas as pd
 
+from ctxe_lib.files import write_atomically
 from ctxe_lib.paths import ROOT
-from ctxe_lib.weights import write_atomically
 
 __all__ = ["environment", "read_record", "read_table", "write_table"]
 

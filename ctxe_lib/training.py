@@ -32,11 +32,12 @@ from tqdm.auto import tqdm
 from ctxe_lib import tf_stft
 from ctxe_lib.corpus import Corpus
 from ctxe_lib.encoder import ContextEncoder, Level
+from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.losses import LOSSES, regularisation
 from ctxe_lib.metrics import snr_raw
 from ctxe_lib.networks import Kind, build_network
-from ctxe_lib.weights import weight_names, write_atomically
+from ctxe_lib.weights import weight_names
 
 __all__ = ["Recipe", "Trainer", "TrainingStopped", "batch_starts", "learning_rate", "read_log"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,32 +18,12 @@ from safetensors.numpy import load as parse_safetensors
 from safetensors.numpy import save as dump_safetensors
 
 from ctxe_lib.encoder import ContextEncoder
+from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.networks import build_network
 from ctxe_lib.paths import weights_folder
 
-__all__ = ["available", "load_encoder", "read_card", "save_encoder", "weight_names", "write_atomically"]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that no reader ever sees half of it.
-
-    Parameters
-    ----------
-    path : Path
-        Its folder is made where missing.
-    content : bytes
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+__all__ = ["available", "load_encoder", "read_card", "save_encoder", "weight_names"]
 
 
 def weight_names(model: keras.Model) -> list[str]:

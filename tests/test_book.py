@@ -57,18 +57,25 @@ def make_corpus(folder: Path, name: str) -> None:
 
 
 def build_smoke_book(folder: Path) -> Path:
-    data = folder / "data"
-    for name in ("music-smoke", "instruments-smoke"):
+    data, results = folder / "data", folder / "results"
+    names = ("music-smoke", "instruments-smoke")
+    for name in names:
         make_corpus(data, name)
     book, scripts = folder / "book", Path(sysconfig.get_path("scripts"))
     if not (ROOT / "book/assets").exists():
         pytest.fail("the book's scripts are missing: run `make test`, or `make book/assets/.ready` once")
     shutil.copytree(ROOT / "book", book, ignore=shutil.ignore_patterns("_build", "notebooks"))
+    evaluations = [
+        [scripts / "ctxe", "evaluate", results / f"{name}.parquet", "--corpus", name, "--per-track", "2"]
+        for name in names
+    ]
     for command in (
+        *evaluations,
         [sys.executable, "-m", "ctxe_lib.notebooks", "--profile", "smoke", "--output", book / "notebooks"],
         [scripts / "jupyter-book", "build", book, "-q", "-W", "-n", "--keep-going"],
     ):
-        done = subprocess.run(command, env=os.environ | {"CTXE_DATA": str(data)}, capture_output=True, text=True)
+        folders = {"CTXE_DATA": str(data), "CTXE_RESULTS": str(results)}
+        done = subprocess.run(command, env=os.environ | folders, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return book / "_build/html"
 

@@ -7,8 +7,9 @@ import pytest
 
 from ctxe_lib import stft
 from ctxe_lib.encoder import ContextEncoder, context_level
+from ctxe_lib.files import write_atomically
 from ctxe_lib.networks import build_network
-from ctxe_lib.weights import available, load_encoder, read_card, save_encoder, write_atomically
+from ctxe_lib.weights import available, load_encoder, read_card, save_encoder
 
 
 @pytest.fixture(scope="module")
