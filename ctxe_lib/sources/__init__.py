@@ -252,7 +252,12 @@ def _instruments(*, quick: bool) -> Source:
         f"notes of sampled instruments, {notes} for each preset of {'one soundfont' if quick else 'three soundfonts'}",
         "free licences, stated for each track",
         tracks,
-        lambda: {**_bundled_details(), "notes": notes, "packages": entries},
+        lambda: {
+            **_bundled_details(),
+            "notes": notes,
+            "packages": entries,
+            "instruments": packages.manifest("splits-instruments.json"),
+        },
         lambda: [_package(entry) for entry in entries],
         rendered=True,
     )

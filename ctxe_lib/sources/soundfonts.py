@@ -20,11 +20,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +31,7 @@ import soxr
 import tinysoundfont
 
 from ctxe_lib.corpus import Skipped, Track
+from ctxe_lib.sources.packages import manifest
 
 __all__ = ["PITCHES", "VELOCITIES", "Font", "Note", "Preset", "Renderer", "draw_notes", "instrument_splits", "tracks"]
 
@@ -102,8 +101,7 @@ def instrument_splits() -> dict[str, str]:
     dict of str to str
         120 names, each with one of :data:`ctxe_lib.corpus.SPLITS`: 91 train, 11 validation, 18 test.
     """
-    text = resources.files("ctxe_lib").joinpath("manifests/splits-instruments.json").read_text(encoding="utf-8")
-    return json.loads(text)
+    return manifest("splits-instruments.json")
 
 
 def draw_notes(seed: str, count: int) -> list[Note]:
