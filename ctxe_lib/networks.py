@@ -2,14 +2,15 @@
 
 The network takes the time-frequency coefficients of both contexts, [context_frames, bins, 4], and gives those of
 the gap, [gap_frames, bins, 1] (magnitude network) or [gap_frames, bins, 2] (complex network: real and imaginary
-part). Layers of plain Keras are the specification. The transposed convolutions whose kernels are long in
-frequency also come as a :class:`SpectralDeconv2D`, which gives the same function with the same weights by
-multiplying spectra along the frequency axis; that is what a CPU should run.
+part). Layers of plain Keras are the specification; a CPU should run the fast layers, which give the same function
+with the same weights: :class:`SpectralConv2D` and :class:`SpectralDeconv2D` where kernels are long in frequency,
+:class:`WinogradDeconv2D` where they are short, :class:`FusedBatchNormalization` after each of them.
 """
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, Literal
 
 import keras
@@ -19,7 +20,17 @@ import tensorflow as tf
 
 from ctxe_lib.geometry import Geometry
 
-__all__ = ["Kind", "SpectralDeconv2D", "build_network", "layer_table", "trainable_parameters"]
+__all__ = [
+    "EqualisedDeconv2D",
+    "FusedBatchNormalization",
+    "Kind",
+    "SpectralConv2D",
+    "SpectralDeconv2D",
+    "WinogradDeconv2D",
+    "build_network",
+    "layer_table",
+    "trainable_parameters",
+]
 
 Kind = Literal["magnitude", "complex"]
 
@@ -79,65 +90,182 @@ class SpectralDeconv2D(EqualisedDeconv2D):
     """The same transposed convolution as products of spectra along the frequency axis.
 
     A kernel of 257 taps in frequency costs 257 multiplications per point when applied directly, and libraries pick
-    poor code for such shapes. A Fourier transform along that axis turns it into one small matrix product per
-    spectral line, in which time taps and channels are summed. Input and output agree with the plain layer to
-    rounding.
+    poor code for such shapes. A Fourier transform along that axis, itself a matrix product, turns it into one small
+    matrix product per spectral line, which gives every time tap's share; these are then added up along time. Input
+    and output agree with the plain layer to rounding.
     """
 
     def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
         """Transposed convolution without bias, as in the parent class."""
-        time, frequency, channels = inputs.shape[1:]
-        (time_taps, taps), (time_stride, stride) = self.kernel_size, self.strides
-        crop_time, crop = _same_padding(time_taps, time_stride), _same_padding(taps, stride)
-        # Phase p of the output (output index = stride * q + p) sees the taps p + crop, p + crop +- stride, ...
-        reach = _reach(taps, stride, crop)
-        points = _fast_length(frequency + max(reach))
-        spectrum = tf.signal.rfft(tf.transpose(inputs, [0, 1, 3, 2]), [points])  # [n, time, channels, lines]
-        spectrum = tf.transpose(spectrum, [3, 0, 1, 2])  # [lines, n, time, channels]
+        batch, (time, frequency, channels) = tf.shape(inputs)[0], inputs.shape[1:]
+        (time_taps, taps), (time_stride, stride), filters = self.kernel_size, self.strides, self.filters
+        points = frequency + max(_reach(taps, stride))  # what wraps around falls outside the output
         lines = points // 2 + 1
-        kernels = self._kernel_spectra(points, stride, crop)  # [lines, time taps, channels, phases * filters]
-        reach_time = _reach(time_taps, time_stride, crop_time)
-        padded = tf.pad(spectrum, [[0, 0], [0, 0], reach_time, [0, 0]])
-        width = sum(reach_time) + 1
-        windows = tf.concat([padded[:, :, i : i + time] for i in range(width)], axis=-1)
-        batch = tf.shape(inputs)[0]
-        windows = tf.reshape(windows, [lines, batch * time, width * channels])
-        matrix = self._time_matrix(kernels, crop_time, reach_time)  # [lines, width * channels, time phases * ...]
-        product = _complex_matmul(windows, matrix)
-        product = tf.reshape(product, [lines, batch, time, time_stride, stride, self.filters])
-        # to [n, time, time phase, phase, filters, lines], back along frequency, then interleave the phases
-        signal = tf.signal.irfft(tf.transpose(product, [1, 2, 3, 4, 5, 0]), [points])[..., :frequency]
-        signal = tf.transpose(signal, [0, 1, 2, 5, 3, 4])
-        return tf.reshape(signal, [batch, time * time_stride, frequency * stride, self.filters])
+        spectra = tf.matmul(_fourier(np.arange(frequency), points), tf.reshape(inputs, [-1, frequency, channels]))
+        spectra = tf.reshape(spectra, [-1, lines, 2 * channels])  # real parts, then imaginary ones
+        product = tf.matmul(tf.transpose(spectra, [1, 0, 2]), self._line_matrices(points))
+        product = tf.reshape(product, [lines, batch, time, time_taps, 2 * stride * filters])
+        summed = _add_in_time(product, time_stride)
+        summed = tf.reshape(summed, [lines, batch * time * time_stride, 2, stride * filters])
+        summed = tf.reshape(tf.transpose(summed, [1, 3, 0, 2]), [-1, 2 * lines])
+        signal = tf.matmul(summed, _inverse_fourier(frequency, points))
+        signal = tf.reshape(signal, [batch, time * time_stride, stride, filters, frequency])
+        signal = tf.transpose(signal, [0, 1, 4, 2, 3])
+        return tf.reshape(signal, [batch, time * time_stride, frequency * stride, filters])
 
-    def _kernel_spectra(self, points: int, stride: int, crop: int) -> tf.Tensor:
-        """Spectra of the kernel's phases in frequency, [lines, time taps, channels, phases, filters]."""
-        taps = self.kernel_size[1]
-        index = np.full((stride, points), taps)  # `taps` addresses an appended zero
-        for phase in range(stride):
-            for tap in range((phase + crop) % stride, taps, stride):
-                index[phase, (tap - phase - crop) // stride % points] = tap
-        kernel = tf.pad(self.effective_kernel, [[0, 0], [0, 1], [0, 0], [0, 0]])
-        placed = tf.gather(kernel, index.ravel(), axis=1)
-        placed = tf.reshape(placed, [self.kernel_size[0], stride, points, *kernel.shape[2:]])
-        return tf.transpose(tf.signal.rfft(tf.transpose(placed, [0, 4, 1, 3, 2])), [4, 0, 1, 2, 3])
+    def _line_matrices(self, points: int) -> tf.Tensor:
+        """Spectra of the kernel as real matrices, [lines, 2 * channels, time taps * 2 * stride * filters]."""
+        (time_taps, taps), stride = self.kernel_size, self.strides[1]
+        channels, lines, crop = self.kernel.shape[-1], points // 2 + 1, _same_padding(taps, stride)
+        kernel = tf.transpose(self.effective_kernel, [1, 3, 0, 2])  # [taps, channels, time taps, filters]
+        phases = []
+        for phase in range(stride):  # output stride * q + phase meets input q - (tap - phase - crop) / stride
+            first = (phase + crop) % stride
+            shifts = (np.arange(first, taps, stride) - phase - crop) // stride
+            part = tf.reshape(kernel[first::stride], [len(shifts), -1])
+            spectrum = tf.matmul(_fourier(shifts, points), part)
+            phases.append(tf.reshape(spectrum, [lines, 2, channels, time_taps, self.filters]))
+        real, imag = tf.unstack(tf.concat(phases, axis=-1), axis=1)
+        matrix = tf.concat([tf.concat([real, imag], axis=-1), tf.concat([-imag, real], axis=-1)], axis=1)
+        return tf.reshape(matrix, [lines, 2 * channels, -1])
 
-    def _time_matrix(self, kernels: tf.Tensor, crop: int, reach: tuple[int, int]) -> tf.Tensor:
-        """Arrange the time taps so that one product gives every time phase, [lines, window * in, phases * out]."""
-        taps, stride = self.kernel_size[0], self.strides[0]
-        width = sum(reach) + 1
-        index = np.full((width, stride), taps)
-        for phase in range(stride):
-            for offset in range(width):  # input frame q + offset - reach[0] reaches output frame stride * q + phase
-                tap = phase + crop - stride * (offset - reach[0])
-                if 0 <= tap < taps:
-                    index[offset, phase] = tap
-        lines, _, channels, phases, filters = kernels.shape
-        padded = tf.pad(kernels, [[0, 0], [0, 1], [0, 0], [0, 0], [0, 0]])
-        placed = tf.reshape(
-            tf.gather(padded, index.ravel(), axis=1), [lines, width, stride, channels, phases * filters]
+
+class SpectralConv2D(keras.layers.Conv2D):
+    """The same convolution (SAME padding) as products of spectra along the frequency axis.
+
+    For the first layer, whose kernel has 89 taps in frequency and whose input is no trainable layer's output.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Apply the layer, bias and activation included."""
+        batch, (time, frequency, channels) = tf.shape(inputs)[0], inputs.shape[1:]
+        (time_taps, taps), (time_stride, stride), filters = self.kernel_size, self.strides, self.filters
+        times, frequencies = -(-time // time_stride), -(-frequency // stride)
+        before_time = max((times - 1) * time_stride + time_taps - time, 0) // 2
+        before = max((frequencies - 1) * stride + taps - frequency, 0) // 2
+        points = frequencies + max(before, taps - before) // stride + 1
+        lines = points // 2 + 1
+        # Spectra of the input's phases in frequency: phase r holds the samples stride * m + r.
+        index = np.arange(frequency)
+        transform = np.zeros((frequency, lines, stride, 2), np.float32)
+        transform[index, :, index % stride] = (
+            _fourier(index // stride, points).reshape(lines, 2, frequency).transpose(2, 0, 1)
         )
-        return tf.reshape(tf.transpose(placed, [0, 1, 3, 2, 4]), [lines, width * channels, stride * phases * filters])
+        rows = tf.reshape(tf.transpose(inputs, [0, 1, 3, 2]), [-1, frequency])
+        spectra = tf.matmul(rows, transform.reshape(frequency, -1))
+        spectra = tf.reshape(spectra, [batch, time, channels, lines, 2 * stride])
+        spectra = tf.transpose(spectra, [3, 0, 1, 4, 2])  # [lines, n, time, phase and part, channels]
+        spectra = tf.reshape(spectra, [lines, batch, time, 2 * stride * channels])
+        after_time = (times - 1) * time_stride + time_taps - time - before_time
+        spectra = tf.pad(spectra, [[0, 0], [0, 0], [before_time, max(after_time, 0)], [0, 0]])
+        span = (times - 1) * time_stride + 1
+        windows = tf.concat([spectra[:, :, i : i + span : time_stride] for i in range(time_taps)], axis=-1)
+        windows = tf.reshape(windows, [lines, batch * times, time_taps * 2 * stride * channels])
+        # A tap at t meets phase (t - before) % stride, (t - before) // stride samples ahead.
+        ahead, phase = np.divmod(np.arange(taps) - before, stride)
+        placed = np.zeros((lines, 2, stride, taps), np.float32)
+        placed[:, :, phase, np.arange(taps)] = _fourier(-ahead, points).reshape(lines, 2, taps)
+        kernel = tf.reshape(tf.transpose(tf.convert_to_tensor(self.kernel), [1, 0, 2, 3]), [taps, -1])
+        matrix = tf.matmul(placed.reshape(-1, taps), kernel)
+        matrix = tf.reshape(matrix, [lines, 2, stride, time_taps, channels, filters])
+        real, imag = tf.unstack(
+            tf.transpose(matrix, [1, 0, 3, 2, 4, 5])
+        )  # [lines, time taps, phase, channels, filters]
+        matrix = tf.concat([tf.stack([real, -imag], axis=3), tf.stack([imag, real], axis=3)], axis=-1)
+        product = tf.matmul(windows, tf.reshape(matrix, [lines, -1, 2 * filters]))
+        product = tf.reshape(product, [lines, batch * times, 2, filters])
+        product = tf.reshape(tf.transpose(product, [1, 3, 0, 2]), [-1, 2 * lines])
+        signal = tf.reshape(
+            tf.matmul(product, _inverse_fourier(frequencies, points)), [batch, times, filters, frequencies]
+        )
+        return self.activation(tf.transpose(signal, [0, 1, 3, 2]) + self.bias)
+
+
+class WinogradDeconv2D(EqualisedDeconv2D):
+    """The same transposed convolution by Winograd's minimal filtering F(4 x 4, 3 x 3).
+
+    For kernels that reach one sample to either side of the input, on planes of a multiple of 4: 3 x 3, or 5 x 5 with
+    stride 2, of which each phase of the output sees a kernel of at most 3 x 3. A tile of 4 x 4 outputs takes 36
+    multiplications per pair of channels instead of 144, as 36 matrix products (A. Lavin and S. Gray, "Fast algorithms
+    for convolutional neural networks", CVPR 2016). Gradients pass through the adjoint transforms at the same price.
+    """
+
+    def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Transposed convolution without bias, as in the parent class."""
+        height, width, channels = inputs.shape[1:]
+        taps, strides = math.prod(self.kernel_size), self.strides
+        axes = (_winograd_kernel(*axis) for axis in zip(self.kernel_size, strides, strict=True))
+        transform = np.einsum("ipt,jqu->ijpqtu", *axes).reshape(-1, taps).astype(np.float32)
+        kernel = tf.matmul(transform, tf.reshape(self.effective_kernel, [taps, -1]))
+        tiles = tf.reshape(_winograd_tiles(inputs), [36, -1, channels])
+        product = tf.matmul(tiles, tf.reshape(kernel, [36, -1, channels]), transpose_b=True)
+        outputs = tf.matmul(np.kron(WINOGRAD_OUTPUT, WINOGRAD_OUTPUT), tf.reshape(product, [36, -1]))
+        outputs = tf.reshape(outputs, [4, 4, -1, height // 4, width // 4, *strides, self.filters])
+        outputs = tf.transpose(outputs, [2, 3, 0, 5, 4, 1, 6, 7])  # [n, tile, row, phase, tile, column, phase, filters]
+        return tf.reshape(outputs, [-1, height * strides[0], width * strides[1], self.filters])
+
+
+WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_OUTPUT = (
+    np.array([[float(Fraction(entry)) for entry in row.split()] for row in rows.split(",")], np.float32)
+    for rows in (
+        "4 0 -5 0 1 0, 0 -4 -4 1 1 0, 0 4 -4 -1 1 0, 0 -2 -1 2 1 0, 0 2 -1 -2 1 0, 0 4 0 -5 0 1",
+        "1/4 0 0, -1/6 -1/6 -1/6, -1/6 1/6 -1/6, 1/24 1/12 1/6, 1/24 -1/12 1/6, 0 0 1",
+        "1 1 1 1 1 0, 0 1 -1 2 -2 0, 0 1 1 4 4 0, 0 1 -1 8 -8 1",
+    )
+)
+"""Transforms of F(4, 3): output @ ((kernel @ g) * (input @ d)) filters 6 samples d with 3 taps g into 4."""
+
+
+@tf.function(jit_compile=True)  # compiled, a transform is one pass over memory
+def _winograd_tiles(inputs: tf.Tensor) -> tf.Tensor:
+    """Transformed 6 x 6 tiles of [n, height, width, channels]: [6, 6, n, height / 4, width / 4, channels]."""
+
+    def combine(samples: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [sum(float(w) * x for w, x in zip(row, samples, strict=True) if w) for row in WINOGRAD_INPUT]
+
+    height, width = inputs.shape[1:3]
+    x = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    x = tf.stack(combine([x[:, i : i + height - 3 : 4] for i in range(6)]))
+    return tf.stack(combine([x[:, :, :, i : i + width - 3 : 4] for i in range(6)]), axis=1)
+
+
+def _winograd_kernel(taps: int, stride: int) -> np.ndarray:
+    """Kernel transform along one axis, [6, phases, taps], of a kernel that reaches one input to either side."""
+    placed = np.zeros((3, stride, taps))
+    crop = _same_padding(taps, stride)
+    for phase in range(stride):
+        for offset in (-1, 0, 1):  # output stride * q + phase meets input q + offset
+            if 0 <= (tap := phase + crop - stride * offset) < taps:
+                placed[offset + 1, phase, tap] = 1
+    return np.einsum("io,opt->ipt", WINOGRAD_KERNEL, placed)
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation over the last axis, by TensorFlow's fused operation: fewer passes over memory."""
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalise by the batch's statistics when training, else by the moving ones."""
+        channels = inputs.shape[-1]
+        x = tf.reshape(inputs, [-1, 1, 1, channels])
+        moving = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        scale, offset = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        x, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=scale,
+            offset=offset,
+            mean=tf.zeros(0) if training else moving[0],
+            variance=tf.zeros(0) if training else moving[1],
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            count = tf.cast(tf.size(inputs) // channels, variance.dtype)
+            variance *= (count - 1) / count  # the operation's is unbiased, Keras' is not
+            for variable, old, new in zip(
+                (self.moving_mean, self.moving_variance), moving, (mean, variance), strict=True
+            ):
+                variable.assign(old * self.momentum + new * (1 - self.momentum))
+        return tf.reshape(x, tf.shape(inputs))
 
 
 def _same_padding(taps: int, stride: int) -> int:
@@ -145,40 +273,49 @@ def _same_padding(taps: int, stride: int) -> int:
     return max(taps - stride, 0) // 2
 
 
-def _reach(taps: int, stride: int, crop: int) -> tuple[int, int]:
+def _reach(taps: int, stride: int) -> tuple[int, int]:
     """How many inputs before and after its own an output depends on."""
-    before = max((taps - 1 - crop - phase) // stride for phase in range(stride))
-    after = max((phase + crop) // stride for phase in range(stride))
-    return max(before, 0), after
+    crop = _same_padding(taps, stride)
+    return max((taps - 1 - crop) // stride, 0), (stride - 1 + crop) // stride
 
 
-def _fast_length(minimum: int) -> int:
-    """The smallest even length of at least ``minimum`` with no prime factor above 5."""
-    length = minimum + minimum % 2
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 2
+def _fourier(positions: np.ndarray, points: int) -> np.ndarray:
+    """Matrix from samples at these positions to their spectrum, [2 * lines, positions]: real, imaginary, real, ..."""
+    angles = 2 * np.pi / points * (np.arange(points // 2 + 1)[:, None] * positions % points)
+    return np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(-1, len(positions)).astype(np.float32)
 
 
-def _complex_matmul(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Product of complex matrices as one real product, for which libraries have the better code."""
-    left = tf.concat([tf.math.real(left), tf.math.imag(left)], axis=-1)
-    real, imag = tf.math.real(right), tf.math.imag(right)
-    right = tf.concat([tf.concat([real, imag], axis=-1), tf.concat([-imag, real], axis=-1)], axis=-2)
-    real, imag = tf.split(tf.matmul(left, right), 2, axis=-1)
-    return tf.complex(real, imag)
+def _inverse_fourier(samples: int, points: int) -> np.ndarray:
+    """Matrix from a spectrum as above to its signal's first samples, [2 * lines, samples]."""
+    weights = np.full(points // 2 + 1, 2 / points)
+    weights[0] = 1 / points
+    if points % 2 == 0:
+        weights[-1] = 1 / points
+    return (np.repeat(weights, 2)[:, None] * _fourier(np.arange(samples), points)).astype(np.float32)
+
+
+def _add_in_time(shares: tf.Tensor, stride: int) -> tf.Tensor:
+    """Add up what each input frame gives to the output frames, as a SAME transposed convolution does.
+
+    [lines, n, frames, taps, values] to [lines, n, frames, stride, values]: tap t of frame q belongs to the output
+    frame ``stride * q + t - crop``.
+    """
+    frames, taps = shares.shape[2:4]
+    crop = _same_padding(taps, stride)
+    phases: list[Any] = [0] * stride
+    for tap, share in enumerate(tf.unstack(shares, axis=3)):
+        shift, phase = divmod(tap - crop, stride)
+        first, last = max(-shift, 0), max(shift, 0)
+        kept = share[:, :, first : frames - last]
+        phases[phase] += tf.pad(kept, [[0, 0], [0, 0], [last, first], [0, 0]])
+    return tf.stack(phases, axis=3)
 
 
 def build_network(
     kind: Kind,
     geometry: Geometry,
     *,
-    layers: Literal["auto", "plain", "spectral"] = "auto",
+    layers: Literal["auto", "plain", "fast"] = "auto",
     equalised: bool = False,
     seed: int | None = None,
 ) -> keras.Model:
@@ -190,9 +327,9 @@ def build_network(
         One output channel, or two.
     geometry : Geometry
         With the defaults the magnitude network has 11,173,445 trainable parameters.
-    layers : {'auto', 'plain', 'spectral'}
-        Code for the two last transposed convolutions: Keras' own or spectral; ``auto`` takes the spectral one on CPUs
-        and the plain one where TensorFlow sees a GPU. Weights fit either.
+    layers : {'auto', 'plain', 'fast'}
+        Keras' own layers, or the same functions by faster algorithms (Winograd's, spectral, fused); ``auto`` takes
+        the fast ones on CPUs and the plain ones where TensorFlow sees a GPU. Weights fit either.
     equalised : bool
         Store the kernels of the two last transposed convolutions divided by ``1 / sqrt(fan-in)`` and start the last
         one near zero. For training from scratch; :func:`ctxe_lib.weights.save` stores effective kernels.
@@ -211,18 +348,19 @@ def build_network(
     """
     if kind not in ("magnitude", "complex"):
         raise ValueError(f"kind={kind!r} must be 'magnitude' or 'complex'")
-    if layers not in ("auto", "plain", "spectral"):
-        raise ValueError(f"layers={layers!r} must be 'auto', 'plain' or 'spectral'")
+    if layers not in ("auto", "plain", "fast"):
+        raise ValueError(f"layers={layers!r} must be 'auto', 'plain' or 'fast'")
     if layers == "auto":
-        layers = "plain" if tf.config.list_physical_devices("GPU") else "spectral"
-    long_kernel = SpectralDeconv2D if layers == "spectral" else EqualisedDeconv2D
+        layers = "plain" if tf.config.list_physical_devices("GPU") else "fast"
+    fast = layers == "fast"
     seeds = iter(np.random.SeedSequence(seed).generate_state(16))
 
     def initializer(scale: float = 1.0) -> keras.initializers.Initializer:
         return keras.initializers.VarianceScaling(scale, "fan_avg", "uniform", seed=int(next(seeds)))
 
     def activate(x: Any, name: str) -> Any:
-        return keras.layers.BatchNormalization(name=f"{name}_norm")(keras.layers.ReLU(name=f"{name}_relu")(x))
+        norm = FusedBatchNormalization if fast else keras.layers.BatchNormalization
+        return norm(name=f"{name}_norm")(keras.layers.ReLU(name=f"{name}_relu")(x))
 
     def deconv(x: Any, name: str, filters: int, kernel: tuple[int, int], stride: int, *, last: bool = False) -> Any:
         long = kernel[1] > 16
@@ -231,12 +369,17 @@ def build_network(
         if long and equalised:
             gain = 1 / math.sqrt(kernel[0] * kernel[1] * x.shape[-1] / stride**2)
             init = keras.initializers.RandomNormal(0.0, 0.01 if last else math.sqrt(2.0), seed=int(next(seeds)))
-        layer = long_kernel if long else EqualisedDeconv2D
+        layer = EqualisedDeconv2D
+        if fast and long:
+            layer = SpectralDeconv2D
+        elif fast and _reach(kernel[0], stride) == _reach(kernel[1], stride) == (1, 1):
+            layer = WinogradDeconv2D
         return layer(filters, kernel, stride, "same", kernel_initializer=init, gain=gain, name=name)(x)
 
     x = inputs = keras.Input((geometry.context_frames, geometry.bins, 4), name="contexts")
     for i, (filters, kernel, strides) in enumerate(ENCODER, 1):
-        x = keras.layers.Conv2D(filters, kernel, strides, "same", kernel_initializer=initializer(), name=f"conv{i}")(x)
+        conv = SpectralConv2D if fast and i == 1 else keras.layers.Conv2D
+        x = conv(filters, kernel, strides, "same", kernel_initializer=initializer(), name=f"conv{i}")(x)
         x = activate(x, f"conv{i}")
     x = keras.layers.Flatten(name="flatten")(x)
     x = activate(keras.layers.Dense(DENSE, kernel_initializer=initializer(), name="dense")(x), "dense")

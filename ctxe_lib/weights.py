@@ -113,7 +113,7 @@ def read_card(name: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def load_encoder(
-    name: str, folder: Path | None = None, *, layers: Literal["auto", "plain", "spectral"] = "auto"
+    name: str, folder: Path | None = None, *, layers: Literal["auto", "plain", "fast"] = "auto"
 ) -> tuple[ContextEncoder, dict[str, Any]]:
     """Load a trained network by name and verify its hash.
 
@@ -123,7 +123,7 @@ def load_encoder(
         Such as ``music-magnitude``.
     folder : Path, optional
         ``weights/`` by default.
-    layers : {'auto', 'plain', 'spectral'}
+    layers : {'auto', 'plain', 'fast'}
         See :func:`ctxe_lib.networks.build_network`.
 
     Returns
