@@ -38,6 +38,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
+HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
 LIBRARY := $(wildcard ctxe_lib/*.py)
@@ -61,11 +62,11 @@ help: ## list the targets
 setup: $(READY) ## install the locked environment into .venv
 
 $(READY): requirements.lock pyproject.toml
-	@test -x $(BIN)/python || test -n "$(PYTHON)" || { \
+	@$(HAS_PIP) || test -n "$(PYTHON)" || { \
 		echo "No Python 3.11, 3.12 or 3.13 with venv and pip was found. Install one (on Debian: apt install" \
 		"python3.11-venv), or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the locked packages into $(VENV) (about 900 MB to download the first time) ..."
+	@$(HAS_PIP) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV) (the first time: 900 MB to download, some minutes) ..."
 	@$(PIP) --require-hashes --no-compile -r requirements.lock
 	@$(PIP) --no-build-isolation --editable .
 	@touch $@
