@@ -6,7 +6,6 @@ CTXE_DEBIAN_MIRROR, or those that apt knows on this machine, with apt's proxy; w
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import http.client
 import os
@@ -113,7 +112,8 @@ def fetch(download: Download, *, mirror: str | None = None, cache: Path | None =
     chosen = mirror or os.environ.get("CTXE_DEBIAN_MIRROR")
     sites = [chosen] if chosen else _apt_sites() if download.pool else []
     urls = [f"{site.rstrip('/')}/{quote(download.pool)}" for site in sites] if download.pool else download.urls
-    opener = _opener(apt=bool(download.pool) and not chosen)
+    proxies = _proxies(apt=bool(download.pool) and not chosen)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
     for url in urls:
         try:
             _download(opener, url, path, download)
@@ -245,14 +245,14 @@ def _apt_sites() -> list[str]:
     return [site for site in dict.fromkeys(listed) if site.startswith(("http://", "https://"))]
 
 
-def _opener(*, apt: bool) -> urllib.request.OpenerDirector:
-    """What opens addresses: with the proxy of the environment, or else that of apt for a mirror that apt named."""
+def _proxies(*, apt: bool) -> dict[str, str]:
+    """The proxies of the environment, and those of apt for a mirror that apt named."""
     proxies = urllib.request.getproxies()
     if apt:
         asked = ("HTTP", "Acquire::http::Proxy", "HTTPS", "Acquire::https::Proxy")
         settings = dict(word.split("=", 1) for word in shlex.split(_output("apt-config", "shell", *asked)))
         proxies |= {kind.lower(): url for kind, url in settings.items() if url and url != "DIRECT"}
-    return urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    return proxies
 
 
 def _apt_download(path: Path, download: Download) -> None:
@@ -278,13 +278,14 @@ class _Lines:
 
     def __init__(self, label: str, total: int | None, start: int, unit: str, scale: float) -> None:
         self._label, self._done, self._total, self._unit, self._scale = label, start, total, unit, scale
+        self._digits = 1 if scale > 1 else 0
         self._next = time.monotonic()
 
     def update(self, count: int, /) -> None:
         self._done += count
         if time.monotonic() >= self._next or self._done == self._total:
-            share = f" of {self._total / self._scale:.0f}" if self._total else ""
-            _say(f"{self._label}: {self._done / self._scale:.0f}{share} {self._unit}")
+            share = f" of {self._total / self._scale:.{self._digits}f}" if self._total else ""
+            _say(f"{self._label}: {self._done / self._scale:.{self._digits}f}{share} {self._unit}")
             self._next = time.monotonic() + _REPORT
 
 
@@ -321,4 +322,5 @@ def progress(
         yield lambda count: bar.update(count / scale)
 
 
-_say = functools.partial(print, file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
