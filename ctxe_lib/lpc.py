@@ -44,7 +44,7 @@ BOUND = 4.0
 """No extrapolation exceeds this multiple of the peak of its context."""
 
 # Sums may be reordered so that they vectorise, and multiply-adds fuse; NaN and infinity keep their meaning.
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 _BLOCK = 16  # float64 values: four AVX2 registers
 _ROUNDING = np.finfo(np.float64).eps ** 2
 _COARSER = 1e4
@@ -68,7 +68,7 @@ class Sides(NamedTuple):
     used: NDArray[np.bool_]
 
 
-@_jit
+@jit
 def _lattice(forward, backward, first, reflection):  # type: ignore[no-untyped-def]
     """One stage of the lattice, in place; returns the sums over the new errors that the next reflection needs.
 
@@ -95,7 +95,7 @@ def _lattice(forward, backward, first, reflection):  # type: ignore[no-untyped-d
     return product + forward[first + 1] * carried, energy + carried * carried
 
 
-@_jit
+@jit
 def _burg(x, order, floor):  # type: ignore[no-untyped-def]
     """Burg's recursion on `x` [samples], until the residual's energy is `floor` of the first; returns [order + 1]."""
     # Zeros in front make the errors a whole number of blocks, so that nothing is left to a scalar loop.
@@ -124,7 +124,7 @@ def _burg(x, order, floor):  # type: ignore[no-untyped-def]
     return a
 
 
-@_jit
+@jit
 def _burg_rows(x, order):  # type: ignore[no-untyped-def]
     """Burg coefficients of every row of `x` [n, samples]."""
     a = np.empty((len(x), order + 1))
@@ -133,14 +133,14 @@ def _burg_rows(x, order):  # type: ignore[no-untyped-def]
     return a
 
 
-@_jit
+@jit
 def _scale(x):  # type: ignore[no-untyped-def]
     """The power of two that brings the peak of `x` to about 1, so that squares neither overflow nor vanish."""
     exponent = math.frexp(np.abs(x).max())[1]
     return math.ldexp(1.0, min(-exponent, 1022))
 
 
-@_jit
+@jit
 def _predict(line, a, bound):  # type: ignore[no-untyped-def]
     """Continue the first ``a.size - 1`` samples of `line` to its end; returns whether `bound` was kept."""
     order = a.size - 1
@@ -156,7 +156,7 @@ def _predict(line, a, bound):  # type: ignore[no-untyped-def]
     return True
 
 
-@_jit
+@jit
 def _extrapolate(context, order, out):  # type: ignore[no-untyped-def]
     """Continue `context` by `out.size` samples, or leave `out` zero and return False if that can't be done."""
     peak = np.abs(context).max() if context.size > order else 0.0
@@ -175,7 +175,7 @@ def _extrapolate(context, order, out):  # type: ignore[no-untyped-def]
     return False
 
 
-@_jit
+@jit
 def _bridge(before, after, fade, order, forward, backward, used):  # type: ignore[no-untyped-def]
     """Extrapolate and cross-fade every row; the last three arguments receive what `Sides` holds."""
     filled = np.empty_like(forward)
