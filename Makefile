@@ -41,7 +41,8 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
-LIBRARY := $(wildcard ctxe_lib/*.py)
+# What scores depend on beside data and weights.
+SCORING := $(filter-out $(patsubst %,ctxe_lib/%.py,cli listen notebooks plots training),$(wildcard ctxe_lib/*.py))
 CARDS := $(wildcard weights/*.json)
 RESULTS := $(MUSIC:%=results/%.parquet) $(INSTRUMENTS:%=results/%.parquet)
 CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
@@ -51,7 +52,7 @@ HTML := book/_build/html/index.html
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data results notebooks book serve lab test bench train clean
+.PHONY: always help setup data results notebooks book serve lab test bench train clean
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=quick|local|paper] [DATA=quick|full|paper|rendered] [ONLY=02]"
@@ -75,8 +76,11 @@ $(READY): requirements.lock pyproject.toml
 
 data: $(CORPORA) ## fetch and build the corpora of DATA
 
-data/%/corpus.json: | $(READY)
-	$(BIN)/python data_scripts/build_data.py $*
+# The script compares what a corpus was built from with what it would be built from now, and keeps one that is current.
+data/%/corpus.json: always | $(READY)
+	@$(BIN)/python data_scripts/build_data.py $*
+
+always:
 
 # -- results, notebooks, book ---------------------------------------------------------------------------------
 
@@ -86,13 +90,12 @@ results: $(RESULTS) ## score the methods on the test segments
 results/instruments-%.parquet: PER_TRACK := 3
 results/%.parquet: PER_TRACK := 20
 
-results/%.parquet: data/%/corpus.json $(CARDS) $(filter-out ctxe_lib/plots.py ctxe_lib/listen.py \
-		ctxe_lib/notebooks.py ctxe_lib/cli.py,$(LIBRARY))
+results/%.parquet: data/%/corpus.json $(CARDS) $(SCORING)
 	@$(BIN)/ctxe evaluate $@ --corpus $* --per-track $(PER_TRACK)
 
 notebooks: results | $(READY) ## execute the notebooks whose inputs changed (ONLY=02 for one)
 	@$(BIN)/python -m ctxe_lib.notebooks --profile $(PROFILE) -p music=$(MUSIC) -p instruments=$(INSTRUMENTS) \
-		$(ONLY:%=--only %)
+		$(addprefix --only ,$(ONLY))
 
 $(EXECUTED): notebooks
 	@:
