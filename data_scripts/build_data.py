@@ -21,6 +21,7 @@ SHOWN = 20
 """Skipped files that are printed; corpus.json has all of them."""
 
 console = Console()
+errors = Console(stderr=True)
 
 Sets = Annotated[list[str] | None, typer.Argument(metavar="[SET...]", help=f"Any of {', '.join(SOURCES)}.")]
 FromFolder = Annotated[str | None, typer.Option("--source", metavar="folder", help="Build from audio files of yours.")]
@@ -68,7 +69,7 @@ def main(
             else:
                 _report(build(title, chosen, target, Geometry(), mirror=mirror))
         except (DownloadError, ValueError, OSError) as error:
-            console.print(f"[red]{title} is not built:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            errors.print(f"[red]{title} is not built:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             failed = True
     raise typer.Exit(failed)
 
