@@ -55,7 +55,9 @@ def cluster_bootstrap(
     return float(low), float(high)
 
 
-def summarise(scores: pd.DataFrame, metric: str, *, by: tuple[str, ...] = ("method",), seed: int = 0) -> pd.DataFrame:
+def summarise(
+    scores: pd.DataFrame, metric: str, *, by: tuple[str, ...] = ("method",), draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
     """Mean, standard deviation and interval of a score for each method.
 
     Parameters
@@ -66,7 +68,7 @@ def summarise(scores: pd.DataFrame, metric: str, *, by: tuple[str, ...] = ("meth
         Column to summarise, in dB.
     by : tuple of str
         Columns to group by.
-    seed : int
+    draws, seed : int
         Of the bootstrap.
 
     Returns
@@ -78,7 +80,7 @@ def summarise(scores: pd.DataFrame, metric: str, *, by: tuple[str, ...] = ("meth
     rows = []
     for key, group in scores.groupby(list(by), sort=False, observed=True):
         finite = group[np.isfinite(group[metric])]
-        low, high = cluster_bootstrap(finite[metric].to_numpy(), finite["cluster"].to_numpy(), seed=seed)
+        low, high = cluster_bootstrap(finite[metric].to_numpy(), finite["cluster"].to_numpy(), draws=draws, seed=seed)
         rows.append(
             dict(zip(by, key, strict=True))
             | {
