@@ -118,12 +118,13 @@ class SpectralDeconv2D(EqualisedDeconv2D):
         (time_taps, taps), stride = self.kernel_size, self.strides[1]
         channels, lines, crop = self.kernel.shape[-1], points // 2 + 1, _same_padding(taps, stride)
         kernel = tf.transpose(self.effective_kernel, [1, 3, 0, 2])  # [taps, channels, time taps, filters]
+        kernel = tf.pad(kernel, [[0, -taps % stride], [0, 0], [0, 0], [0, 0]])
+        residues = tf.unstack(tf.reshape(kernel, [-(-taps // stride), stride, -1]), axis=1)
         phases = []
         for phase in range(stride):  # output stride * q + phase meets input q - (tap - phase - crop) / stride
             first = (phase + crop) % stride
-            shifts = (np.arange(first, taps, stride) - phase - crop) // stride
-            part = tf.reshape(kernel[first::stride], [len(shifts), -1])
-            spectrum = tf.matmul(_fourier(shifts, points), part)
+            shifts = (np.arange(first, first + taps, stride) - phase - crop) // stride
+            spectrum = tf.matmul(_fourier(shifts, points), residues[first])
             phases.append(tf.reshape(spectrum, [lines, 2, channels, time_taps, self.filters]))
         real, imag = tf.unstack(tf.concat(phases, axis=-1), axis=1)
         matrix = tf.concat([tf.concat([real, imag], axis=-1), tf.concat([-imag, real], axis=-1)], axis=1)
@@ -241,31 +242,36 @@ def _winograd_kernel(taps: int, stride: int) -> np.ndarray:
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation over the last axis, by TensorFlow's fused operation: fewer passes over memory."""
+    """Keras' batch normalisation over the last axis, trained by TensorFlow's fused operation.
+
+    That takes fewer passes over memory. It is slow where channels do not fill vectors, so they are filled up.
+    """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalise by the batch's statistics when training, else by the moving ones."""
+        if not training:
+            return super().call(inputs, training=False)
         channels = inputs.shape[-1]
-        x = tf.reshape(inputs, [-1, 1, 1, channels])
-        moving = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-        scale, offset = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        filling = -channels % 16
+
+        def fill(x: tf.Tensor) -> tf.Tensor:
+            x = tf.convert_to_tensor(x)
+            return tf.concat([x, tf.zeros((*tf.unstack(tf.shape(x)[:-1]), filling))], axis=-1) if filling else x
+
         x, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=scale,
-            offset=offset,
-            mean=tf.zeros(0) if training else moving[0],
-            variance=tf.zeros(0) if training else moving[1],
+            x=fill(tf.reshape(inputs, [-1, 1, 1, channels])),
+            scale=fill(self.gamma),
+            offset=fill(self.beta),
+            mean=tf.zeros(0),
+            variance=tf.zeros(0),
             epsilon=self.epsilon,
-            is_training=training,
         )
-        if training:
-            count = tf.cast(tf.size(inputs) // channels, variance.dtype)
-            variance *= (count - 1) / count  # the operation's is unbiased, Keras' is not
-            for variable, old, new in zip(
-                (self.moving_mean, self.moving_variance), moving, (mean, variance), strict=True
-            ):
-                variable.assign(old * self.momentum + new * (1 - self.momentum))
-        return tf.reshape(x, tf.shape(inputs))
+        count = tf.cast(tf.size(inputs) // channels, variance.dtype)
+        variance *= (count - 1) / count  # the operation's is unbiased, Keras' is not
+        for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            old = tf.convert_to_tensor(variable)
+            variable.assign(old + (new[:channels] - old) * (1 - self.momentum))
+        return tf.reshape(tf.split(x, [channels, filling], axis=-1)[0], tf.shape(inputs))
 
 
 def _same_padding(taps: int, stride: int) -> int:
@@ -302,13 +308,12 @@ def _add_in_time(shares: tf.Tensor, stride: int) -> tf.Tensor:
     """
     frames, taps = shares.shape[2:4]
     crop = _same_padding(taps, stride)
+    before, after = _reach(taps, stride)
     phases: list[Any] = [0] * stride
     for tap, share in enumerate(tf.unstack(shares, axis=3)):
         shift, phase = divmod(tap - crop, stride)
-        first, last = max(-shift, 0), max(shift, 0)
-        kept = share[:, :, first : frames - last]
-        phases[phase] += tf.pad(kept, [[0, 0], [0, 0], [last, first], [0, 0]])
-    return tf.stack(phases, axis=3)
+        phases[phase] += tf.pad(share, [[0, 0], [0, 0], [after + shift, before - shift], [0, 0]])
+    return tf.stack(phases, axis=3)[:, :, after : after + frames]
 
 
 def build_network(
