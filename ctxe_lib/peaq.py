@@ -101,6 +101,7 @@ _CENTRE = np.array([
 _LOWER, _UPPER = _EDGES[:-1].copy(), _EDGES[1:].copy()
 _UPPER[28], _LOWER[66], _UPPER[70] = 933.113, 3853.817, 4643.482
 _BANDS = _CENTRE.size
+_DECIBELS = 10 / math.log(10)
 _FAINTEST = 1e-12  # least energy of a band
 _DZ = 0.25  # Bark per band
 
@@ -436,7 +437,7 @@ def _detect(reference: Array, degraded: Array) -> tuple[Array, Array]:
                 r, d = reference[channel, frame, k], degraded[channel, frame, k]
                 if r == d:
                     continue
-                r, d = 10 * math.log10(r), 10 * math.log10(d)
+                r, d = _DECIBELS * math.log(r), _DECIBELS * math.log(d)
                 level = 0.3 * max(r, d) + 0.7 * d
                 step = 1e30
                 if level > 0:
