@@ -1,6 +1,6 @@
 """PEAQ against a plain NumPy version, frame by frame; compare within a group, the ratios are in brackets.
 
-``extra_info`` of the compiled version tells the floating-point operations of the Fourier transforms and of the spreading,
+``extra_info`` of the compiled version tells the floating-point operations of the Fourier transforms and the spreading,
 and how far the measured time is from what they would take at this machine's measured peak on one core. The bound leaves
 out about 260,000 exponentials, logarithms and powers per pair.
 """
