@@ -20,7 +20,10 @@ import json
 import os
 import re
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -213,14 +216,15 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
     started = time.perf_counter()
     failure = output.with_name(f"{notebook.name}.failed.ipynb")
     try:
-        papermill.execute_notebook(
-            notebook.path,
-            running,
-            parameters,
-            progress_bar=sys.stderr.isatty(),
-            kernel_name="python3",
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its start and stop are no news
-        )
+        with _filtered_stderr():
+            papermill.execute_notebook(
+                notebook.path,
+                running,
+                parameters,
+                progress_bar=False,
+                kernel_name="python3",
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its start and stop are no news
+            )
         seconds = time.perf_counter() - started
         executed = nbformat.read(running, as_version=4)
         _drop_stderr(executed)
@@ -235,14 +239,36 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
             running.replace(failure)
 
 
+@contextmanager
+def _filtered_stderr() -> Iterator[None]:
+    """Hold back what a kernel writes to this process' standard error, and then pass on what is worth reading."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile("w+", errors="replace") as held:
+        own = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+            held.seek(0)
+            _pass_on(held.read())
+
+
+def _pass_on(text: str) -> None:
+    """Print to standard error, TensorFlow's greeting left out."""
+    for line in text.splitlines():
+        if not _GREETING.match(line):
+            print(line, file=sys.stderr)
+
+
 def _drop_stderr(notebook: nbformat.NotebookNode) -> None:
-    """Move what cells wrote to standard error from the page to the terminal, TensorFlow's greeting left out."""
+    """Move what cells wrote to standard error from the page to the terminal."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             for output in cell.outputs:
                 if output.get("name") == "stderr":
-                    lines = [line for line in output.text.splitlines() if not _GREETING.match(line)]
-                    print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr)
+                    _pass_on(output.text)
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
