@@ -272,10 +272,19 @@ def _drop_stderr(notebook: nbformat.NotebookNode) -> None:
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
+def _data_of(file: Path) -> str:
+    """Which corpus an input is or was computed from; nothing for other inputs."""
+    if file.name == "corpus.json":
+        corpus = json.loads(file.read_text("utf-8"))
+        return f"{corpus['name']} `{corpus['fingerprint'][:12]}`"
+    if file.suffix == ".parquet":
+        record = json.loads(file.with_suffix(".json").read_text("utf-8"))
+        return f"scores of {record['corpus']} `{record['data'][:12]}`"
+    return ""
+
+
 def _closing_line(notebook: Notebook, parameters: dict[str, Any], profile: str, seconds: float) -> str:
-    files = [file for file in notebook.inputs(parameters) if file.name == "corpus.json"]
-    corpora = [json.loads(file.read_text("utf-8")) for file in files]
-    data = ", ".join(f"{corpus['name']} `{corpus['fingerprint'][:12]}`" for corpus in corpora) or "none"
+    data = ", ".join(filter(None, map(_data_of, notebook.inputs(parameters)))) or "none"
     made = environment()
     versions = ", ".join(f"{name} {made['versions'][name]}" for name in _SHOWN_PACKAGES)
     hardware = f"{made['cores']} cores of {made['processor']}"

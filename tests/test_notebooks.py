@@ -122,7 +122,8 @@ def test_stored_notebook_keeps_to_the_form(path: Path) -> None:
     assert max(len(cell.source.splitlines()) for cell in code) <= 40
     assert prose[0].startswith("# ") and all(f"| **{word}** |" in prose[0] for word in ("Shows", "Needs", "Takes"))
     assert "## What was learnt" in prose[-1] and "**Exercise" in prose[-1]
-    assert "hide-cell" in notebook.cells[-1].metadata.tags, "the exercise's solution comes last, folded"
+    solution = notebook.cells[-1].metadata
+    assert "hide-cell" in solution.tags and solution.mystnb.code_prompt_show == "Solution", "the solution comes last"
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
