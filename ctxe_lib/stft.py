@@ -122,7 +122,9 @@ def istft(coefficients: np.ndarray, geometry: Geometry) -> np.ndarray:
     """
     coefficients = np.asarray(coefficients, dtype=np.complex128)
     if coefficients.shape[-1] != geometry.bins:
-        raise ValueError(f"coefficients have {coefficients.shape[-1]} bins, window={geometry.window} has {geometry.bins}")
+        raise ValueError(
+            f"coefficients have {coefficients.shape[-1]} bins, window={geometry.window} has {geometry.bins}"
+        )
     frames, hop = coefficients.shape[-2], geometry.hop
     _check_length(frames * hop, geometry)
     signs = np.where(np.arange(geometry.bins) % 2, -1.0, 1.0)
