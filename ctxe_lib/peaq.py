@@ -41,7 +41,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import scipy.fft
@@ -69,6 +69,10 @@ HOP = FRAME // 2
 FRAMES_PER_SECOND = RATE / HOP
 FULL_SCALE = 32_768.0
 _WINDOWED = int(0.1 * FRAMES_PER_SECOND)  # frames in the sliding window of WinModDiff1B
+
+# what is known of a frame before the averaging, PQevalAudio's names; Pc and Qc, of both channels, come on top
+_FRAMES = ("Mt1B", "Mt2B", "Wt", "NMRavg", "NMRmax", "NL", "NRef", "NTest", "BWRef", "BWTest", "EHS")
+_MT1, _MT2, _WT, _NMR_AVG, _NMR_MAX, _NL, _N_REF, _N_TEST, _BW_REF, _BW_TEST, _EHS = range(len(_FRAMES))
 
 # -- tables of the ear model -------------------------------------------------------------------------------------
 
@@ -220,13 +224,18 @@ def _spread(energy: Array, total: Array) -> None:
         total[band] *= total[band] * math.sqrt(total[band])
 
 
-@njit(**_COMPILED)
-def _excite(bands: Array) -> tuple[Array, Array, Array, Array]:
-    """Inner representation of a signal, given its energy in bands, all [frames, bands] (Annex 2, 2.1, 3.2 and 3.3).
+class _Ear(NamedTuple):
+    """Inner representation of a signal."""
 
-    Excitation (internal noise added, spread over bands and time), modulation, average of the compressed excitation,
-    and loudness [frames] in sone.
-    """
+    excitation: Array  # [frames, bands], internal noise added, spread over bands and time
+    modulation: Array  # [frames, bands]
+    envelope: Array  # [frames, bands], average of the compressed excitation
+    loudness: Array  # [frames], sone
+
+
+@njit(**_COMPILED)
+def _excite(bands: Array) -> _Ear:
+    """Inner representation of a signal, given its energy in bands [frames, bands] (Annex 2, 2.1, 3.2 and 3.3)."""
     excitation, modulation, envelope = np.empty_like(bands), np.empty_like(bands), np.empty_like(bands)
     loudness = np.zeros(bands.shape[0])
     norm, unsmeared = np.empty(_BANDS), np.empty(_BANDS)
@@ -249,7 +258,7 @@ def _excite(bands: Array) -> tuple[Array, Array, Array, Array]:
 
             specific = (1 - _INDEX[k] + _INDEX[k] / _THRESHOLD[k] * excitation[frame, k]) ** 0.23 - 1
             loudness[frame] += 24 / _BANDS * max(_LOUDNESS[k] * specific, 0.0)
-    return excitation, modulation, envelope, loudness
+    return _Ear(excitation, modulation, envelope, loudness)
 
 
 # -- comparison, frame by frame --------------------------------------------------------------------------------------
@@ -338,22 +347,21 @@ def _compare_spectra(
 
 
 @njit(**_COMPILED)
-def _compare_bands(excitation: Array, envelope: Array, reference: Array, degraded: Array, noise: Array) -> Array:
-    """Five precursors [5, frames] from the reference's patterns and both modulations (Annex 2, 4.2 and 4.5).
+def _compare_bands(reference: _Ear, degraded: Array, noise: Array, frames: Array) -> None:
+    """Fill in five rows of the precursors, from patterns and energies of the error [frames, bands].
 
-    Two differences of modulations and the weight of the frame, mean and maximum of the noise-to-mask ratio.
+    Two differences of modulations and the weight of the frame, mean and maximum of the noise-to-mask ratio (Annex 2,
+    4.2 and 4.5).
     """
-    precursors = np.zeros((5, len(noise)))
     for frame in range(len(noise)):
         for k in range(_BANDS):
-            r, d = reference[frame, k], degraded[frame, k]
-            ratio = noise[frame, k] * _MASK[k] / excitation[frame, k]
-            precursors[0, frame] += 100 / _BANDS * abs(r - d) / (1 + r)
-            precursors[1, frame] += 100 / _BANDS * (0.1 * (r - d) if r > d else d - r) / (0.01 + r)
-            precursors[2, frame] += envelope[frame, k] / (envelope[frame, k] + _WEAK[k])
-            precursors[3, frame] += ratio / _BANDS
-            precursors[4, frame] = max(precursors[4, frame], ratio)
-    return precursors
+            r, d, envelope = reference.modulation[frame, k], degraded[frame, k], reference.envelope[frame, k]
+            ratio = noise[frame, k] * _MASK[k] / reference.excitation[frame, k]
+            frames[_MT1, frame] += 100 / _BANDS * abs(r - d) / (1 + r)
+            frames[_MT2, frame] += 100 / _BANDS * (0.1 * (r - d) if r > d else d - r) / (0.01 + r)
+            frames[_WT, frame] += envelope / (envelope + _WEAK[k])
+            frames[_NMR_AVG, frame] += ratio / _BANDS
+            frames[_NMR_MAX, frame] = max(frames[_NMR_MAX, frame], ratio)
 
 
 @njit(**_COMPILED, fastmath={"reassoc"})
@@ -361,7 +369,7 @@ def _harmonic_structure(cepstra: NDArray[np.complex128], reference: Array, degra
     """Error harmonic structure [frames], given the transformed correlations and both signals (Annex 2, 4.8).
 
     -1 where both are faint in the second half of the frame. As PQevalAudio v1r0 has it: the largest value that exceeds
-    the one at zero, not the first after a valley.
+    the one at zero, not the first peak after a valley.
     """
     structure = np.zeros(len(cepstra))
     values = np.empty(cepstra.shape[1])
@@ -380,25 +388,25 @@ def _harmonic_structure(cepstra: NDArray[np.complex128], reference: Array, degra
 
 
 @njit(**_COMPILED)
-def _noise_loudness(reference: Array, degraded: Array, modulation_r: Array, modulation_d: Array) -> Array:
-    """Partial loudness [frames] of the additive distortion in excitations [frames, bands] (Annex 2, 3.1 and 4.3).
+def _noise_loudness(reference: _Ear, degraded: _Ear) -> Array:
+    """Partial loudness [frames] of the additive distortion (Annex 2, 3.1 and 4.3).
 
     Differences in level and linear distortions are taken out first: both signals are adapted to each other.
     """
-    loudness = np.zeros(reference.shape[0])
+    loudness = np.zeros(len(reference.loudness))
     smooth_r, smooth_d, cross, own = np.zeros(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS)
     gain_r, gain_d, correction_r, correction_d = np.ones(_BANDS), np.ones(_BANDS), np.zeros(_BANDS), np.zeros(_BANDS)
-    for frame in range(reference.shape[0]):
+    for frame in range(len(loudness)):
         both = total = 0.0
         for k in range(_BANDS):
-            smooth_r[k] = _ADAPT[k] * smooth_r[k] + (1 - _ADAPT[k]) * reference[frame, k]
-            smooth_d[k] = _ADAPT[k] * smooth_d[k] + (1 - _ADAPT[k]) * degraded[frame, k]
+            smooth_r[k] = _ADAPT[k] * smooth_r[k] + (1 - _ADAPT[k]) * reference.excitation[frame, k]
+            smooth_d[k] = _ADAPT[k] * smooth_d[k] + (1 - _ADAPT[k]) * degraded.excitation[frame, k]
             both += math.sqrt(smooth_d[k] * smooth_r[k])
             total += smooth_d[k]
         level = (both / total) ** 2
         level_r, level_d = 1 / max(level, 1.0), min(level, 1.0)
         for k in range(_BANDS):
-            r, d = reference[frame, k] * level_r, degraded[frame, k] * level_d
+            r, d = reference.excitation[frame, k] * level_r, degraded.excitation[frame, k] * level_d
             cross[k] = _ADAPT[k] * cross[k] + d * r
             own[k] = _ADAPT[k] * own[k] + r * r
             gain_r[k], gain_d[k] = min(cross[k] / own[k], 1.0), min(own[k] / cross[k], 1.0)
@@ -410,15 +418,29 @@ def _noise_loudness(reference: Array, degraded: Array, modulation_r: Array, modu
                 mean_d += gain_d[neighbour] / (stop - start)
             correction_r[k] = _ADAPT[k] * correction_r[k] + (1 - _ADAPT[k]) * mean_r
             correction_d[k] = _ADAPT[k] * correction_d[k] + (1 - _ADAPT[k]) * mean_d
-            r, d = reference[frame, k] * level_r * correction_r[k], degraded[frame, k] * level_d * correction_d[k]
+            r = reference.excitation[frame, k] * level_r * correction_r[k]
+            d = degraded.excitation[frame, k] * level_d * correction_d[k]
 
-            slope_r, slope_d = 0.15 * modulation_r[frame, k] + 0.5, 0.15 * modulation_d[frame, k] + 0.5
+            slope_r, slope_d = 0.15 * reference.modulation[frame, k] + 0.5, 0.15 * degraded.modulation[frame, k] + 0.5
             excess = slope_d * d - slope_r * r
             if excess > 0:
                 masked = _NOISE[k] + slope_r * r * math.exp(-1.5 * (d - r) / r)
                 partial = (_NOISE[k] / slope_d) ** 0.23 * ((1 + excess / masked) ** 0.23 - 1)
                 loudness[frame] += 24 / _BANDS * partial
     return loudness
+
+
+@njit(**_COMPILED)
+def _compare(reference: _Ear, bands: Array, noise: Array, widths: Array, structure: Array) -> tuple[Array, Array]:
+    """Precursors of the MOVs [len(_FRAMES), frames] of one channel, and its excitation [frames, bands]."""
+    degraded = _excite(bands)
+    frames = np.zeros((len(_FRAMES), len(bands)))
+    _compare_bands(reference, degraded.modulation, noise, frames)
+    frames[_NL] = _noise_loudness(reference, degraded)
+    frames[_N_REF], frames[_N_TEST] = reference.loudness, degraded.loudness
+    frames[_BW_REF], frames[_BW_TEST] = widths[:, 0], widths[:, 1]
+    frames[_EHS] = structure
+    return frames, degraded.excitation
 
 
 @njit(**_COMPILED)
@@ -462,10 +484,10 @@ class _Channel:
         self.widths = np.empty((frames, 2))
         for part, spectra in _spectra(samples, np.arange(frames)):
             _analyse(spectra, part, self.power, self.bands, self.widths)
-        self.excitation, self.modulation, self.envelope, self.loudness = _excite(self.bands)
+        self.ear = _excite(self.bands)
 
-    def compare(self, samples: Array) -> tuple[dict[str, Array], Array]:
-        """Precursors of the MOVs [frames], and the excitation [frames, bands] that the degraded channel causes.
+    def compare(self, samples: Array) -> tuple[Array, Array]:
+        """Precursors of the MOVs [len(_FRAMES), frames], and the degraded channel's excitation [frames, bands].
 
         Spectra are computed and compared where the signals differ (the window is zero at both ends of a frame): a gap
         touches few frames.
@@ -476,56 +498,72 @@ class _Channel:
         noise, correlation = np.full(bands.shape, _FAINTEST), np.zeros((len(bands), _LAGS))
         for part, spectra in _spectra(samples, changed):
             _compare_spectra(spectra, part, self.power, bands, noise, widths, correlation)
-        excitation, modulation, _, loudness = _excite(bands)
-        rows = _compare_bands(self.excitation, self.envelope, self.modulation, modulation, noise)
-        precursors = dict(zip(("Mt1B", "Mt2B", "Wt", "NMRavg", "NMRmax"), rows, strict=True)) | {
-            "NL": _noise_loudness(self.excitation, excitation, self.modulation, modulation),
-            "NRef": self.loudness,
-            "NTest": loudness,
-            "BWRef": widths[:, 0],
-            "BWTest": widths[:, 1],
-            "EHS": _harmonic_structure(scipy.fft.rfft(correlation), self.samples, samples),
-        }
-        return precursors, excitation
+        structure = _harmonic_structure(scipy.fft.rfft(correlation), self.samples, samples)
+        return _compare(self.ear, bands, noise, widths, structure)
 
 
-# -- averages over time, and the network ---------------------------------------------------------------------------
+# -- averages over time, and the network -----------------------------------------------------------------------------
 
 
+@njit(**_COMPILED)
 def _mean_of_counted(x: Array) -> float:
     """Mean of the values that are not negative, 0 if there are none."""
-    counted = x[x >= 0]
-    return float(counted.mean()) if counted.size else 0.0
+    total, count = 0.0, 0
+    for value in x:
+        if value >= 0:
+            total += value
+            count += 1
+    return total / max(count, 1)
 
 
-def _average(frames: dict[str, Array], delay: int) -> dict[str, float]:
-    """MOVs from their precursors [channels, frames]; ``delay`` frames are left out of some of them."""
-    late = {name: frames[name][:, delay:] for name in ("Mt1B", "Mt2B", "Wt")}
-    windowed = np.lib.stride_tricks.sliding_window_view(np.sqrt(late["Mt1B"]), _WINDOWED, axis=1).mean(axis=-1)
+@njit(**_COMPILED)
+def _average(frames: Array, probability: Array, steps: Array, delay: int) -> Array:
+    """MOVs [len(MOVS)] from their precursors [len(_FRAMES), channels, frames] (Annex 2, 5).
 
-    heard = (frames["NRef"] > 0.1) & (frames["NTest"] > 0.1)
-    onset = int(heard.any(axis=0).argmax()) if heard.any() else heard.shape[1]
-    noise = frames["NL"][:, max(onset + math.ceil(0.05 * FRAMES_PER_SECOND), delay) :]
+    ``delay`` frames are left out of the modulation differences, and of the noise loudness, which begins 50 ms after
+    both signals have been louder than 0.1 sone for the first time in one of the channels.
+    """
+    _, channels, count = frames.shape
+    onset = count
+    for channel in range(channels):
+        for frame in range(onset):
+            if frames[_N_REF, channel, frame] > 0.1 and frames[_N_TEST, channel, frame] > 0.1:
+                onset = frame
+                break
+    onset = max(onset + math.ceil(0.05 * FRAMES_PER_SECOND), delay)
 
-    probability, steps = frames["Pc"][0], frames["Qc"][0]
-    detected = steps[probability > 0.5]
-    distance = 0.0
-    if detected.size:
-        distance = math.log10(detected.mean()) if detected.sum() > 0 else -0.5
+    detected = probability > 0.5
+    distance = steps[detected].sum()
+    if distance > 0:
+        distance = math.log10(distance / detected.sum())
+    elif detected.any():
+        distance = -0.5
+    smoothed = largest = 0.0
+    for value in probability:
+        smoothed = 0.9 * smoothed + (1 - 0.9) * value
+        largest = max(largest, smoothed)
 
-    return {
-        "BandwidthRefB": float(np.mean([_mean_of_counted(x) for x in frames["BWRef"]])),
-        "BandwidthTestB": float(np.mean([_mean_of_counted(x) for x in frames["BWTest"]])),
-        "TotalNMRB": float(np.mean(10 * np.log10(frames["NMRavg"].mean(axis=1)))),
-        "WinModDiff1B": float(np.mean(np.sqrt((windowed**4).mean(axis=1)))),
-        "ADBB": distance,
-        "EHSB": 1000 * float(np.mean([_mean_of_counted(x) for x in frames["EHS"]])),
-        "AvgModDiff1B": float(np.mean((late["Wt"] * late["Mt1B"]).sum(axis=1) / late["Wt"].sum(axis=1))),
-        "AvgModDiff2B": float(np.mean((late["Wt"] * late["Mt2B"]).sum(axis=1) / late["Wt"].sum(axis=1))),
-        "RmsNoiseLoudB": float(np.mean(np.sqrt((noise**2).mean(axis=1)))) if noise.size else 0.0,
-        "MFPDB": float(scipy.signal.lfilter([0.1], [1, -0.9], probability).max()),
-        "RelDistFramesB": float(np.mean(frames["NMRmax"] > 10**0.15)),
-    }
+    movs = np.empty((channels, len(MOVS)))
+    for channel in range(channels):
+        change_1, change_2 = frames[_MT1, channel, delay:], frames[_MT2, channel, delay:]
+        weight, noise = frames[_WT, channel, delay:], frames[_NL, channel, onset:]
+        windowed = 0.0
+        for stop in range(_WINDOWED, change_1.size + 1):
+            windowed += np.sqrt(change_1[stop - _WINDOWED : stop]).mean() ** 4
+        movs[channel] = (
+            _mean_of_counted(frames[_BW_REF, channel]),
+            _mean_of_counted(frames[_BW_TEST, channel]),
+            10 * math.log10(frames[_NMR_AVG, channel].mean()),
+            math.sqrt(windowed / (change_1.size + 1 - _WINDOWED)),
+            distance,
+            1000 * _mean_of_counted(frames[_EHS, channel]),
+            (weight * change_1).sum() / weight.sum(),
+            (weight * change_2).sum() / weight.sum(),
+            math.sqrt((noise * noise).sum() / max(noise.size, 1)),
+            largest,
+            (frames[_NMR_MAX, channel] > 10**0.15).mean(),
+        )
+    return movs.sum(axis=0) / channels
 
 
 # The network of the basic version: ranges of its inputs, weights of the hidden layer (one row per MOV) and the output.
@@ -554,11 +592,11 @@ _OUTPUT_BIAS = -0.307594
 _ODG_MIN, _ODG_MAX = -3.98, 0.22
 
 
-def _grade(movs: dict[str, float]) -> tuple[float, float]:
+def _grade(movs: Array) -> tuple[float, float]:
     """ODG and DI from the MOVs (Annex 2, 6)."""
-    scaled = (np.array([movs[name] for name in MOVS]) - _INPUT_MIN) / (_INPUT_MAX - _INPUT_MIN)
-    di = float(_OUTPUT @ scipy.special.expit(scaled @ _HIDDEN + _HIDDEN_BIAS) + _OUTPUT_BIAS)
-    return float(_ODG_MIN + (_ODG_MAX - _ODG_MIN) * scipy.special.expit(di)), di
+    hidden = scipy.special.expit((movs - _INPUT_MIN) / (_INPUT_MAX - _INPUT_MIN) @ _HIDDEN + _HIDDEN_BIAS)
+    di = float(hidden @ _OUTPUT) + _OUTPUT_BIAS
+    return _ODG_MIN + (_ODG_MAX - _ODG_MIN) * float(scipy.special.expit(di)), di
 
 
 # -- what to call --------------------------------------------------------------------------------------------------
@@ -696,20 +734,26 @@ class Reference:
         TypeError, ValueError
             If `degraded` is no audio, is silent, or differs in shape from the reference.
         """
+        precursors, probability, steps = self._compare(degraded)
+        return dict(zip(_FRAMES, precursors, strict=True)) | {"Pc": probability[None], "Qc": steps[None]}
+
+    def odg(self, degraded: ArrayLike) -> OdgResult:
+        """Grade one degraded version; parameters and errors as in :meth:`frames`."""
+        movs = _average(*self._compare(degraded), self._delay)
+        grade, di = _grade(movs)
+        return OdgResult(odg=grade, di=di, movs=dict(zip(MOVS, movs.tolist(), strict=True)))
+
+    def _compare(self, degraded: ArrayLike) -> tuple[Array, Array, Array]:
+        """Precursors [len(_FRAMES), channels, frames], probability of detection and audible steps [frames]."""
         if np.shape(degraded) != self.shape:
             raise ValueError(f"degraded has shape {np.shape(degraded)}: that of the reference, {self.shape}, is wanted")
         samples = _samples(degraded, self.sample_rate, "degraded")[:, : (self._stop + 1) * HOP]
         channels = [channel.compare(x) for channel, x in zip(self._channels, samples, strict=True)]
-        frames = {name: np.stack([precursors[name] for precursors, _ in channels]) for name in channels[0][0]}
-        excitations = np.stack([x.excitation for x in self._channels]), np.stack([x for _, x in channels])
-        frames["Pc"], frames["Qc"] = (x[None] for x in _detect(*excitations))
-        return {name: x[:, self._start :] for name, x in frames.items()}
-
-    def odg(self, degraded: ArrayLike) -> OdgResult:
-        """Grade one degraded version; parameters and errors as in :meth:`frames`."""
-        movs = _average(self.frames(degraded), self._delay)
-        grade, di = _grade(movs)
-        return OdgResult(odg=grade, di=di, movs=movs)
+        probability, steps = _detect(
+            np.stack([channel.ear.excitation for channel in self._channels]), np.stack([x for _, x in channels])
+        )
+        precursors = np.stack([x for x, _ in channels], axis=1)
+        return precursors[:, :, self._start :], probability[self._start :], steps[self._start :]
 
 
 def odg(reference: ArrayLike, degraded: ArrayLike, sample_rate: int) -> OdgResult:

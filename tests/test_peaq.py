@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from scipy.signal import resample_poly
 
 from ctxe_lib import peaq
 from ctxe_lib.peaq import MOVS, OdgResult, Reference, odg, odg_many
@@ -107,6 +108,27 @@ def test_the_first_half_second_is_left_out_of_some_variables() -> None:
         assert early.movs[name] < 0.01 < 1 < late.movs[name]
     assert early.odg > -1.3
     assert late.odg < -3.8
+
+
+def test_the_resampler_is_worth_more_than_a_grade() -> None:
+    reference = VECTORS["ref16_notes"].astype(float)
+    degraded = gap_of_zeros(reference, 0.5, 0.564, 16_000)
+    resamplers = {
+        "repeated": lambda x: np.repeat(x, 3),
+        "default": lambda x: resample_poly(x, 3, 1),
+        "stronger": lambda x: resample_poly(x, 3, 1, window=("kaiser", 14.0)),
+    }
+    grades = {}
+    for name, resample in resamplers.items():
+        pair_48 = (np.clip(np.round(resample(x)), -32768, 32767).astype(np.int16) for x in (reference, degraded))
+        grades[name] = odg(*pair_48, 48_000).odg
+    assert grades["default"] == odg(VECTORS["ref16_notes"], degraded.astype(np.int16), 16_000).odg
+    assert grades["repeated"] > grades["default"] + 1 > grades["stronger"] + 1.5
+
+
+def test_zeros_can_beat_a_linear_prediction() -> None:
+    grades = {kind: odg(*pair(KINDS.index(f"speech-gap_{kind}")), 48_000).odg for kind in ("zeros", "lpc")}
+    assert grades["zeros"] > grades["lpc"] + 0.4
 
 
 def test_a_silent_frame_has_no_error_harmonic_structure() -> None:

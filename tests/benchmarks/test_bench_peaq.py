@@ -141,7 +141,9 @@ def plain(reference: np.ndarray, degraded: np.ndarray) -> float:
                 "Qc": (np.abs(np.trunc(level_r - level_d)) / step).sum(),
             }
         )
-    return peaq._grade(peaq._average({name: np.array([[row[name] for row in rows]]) for name in rows[0]}, 24))[0]
+    frames = np.array([[[row[name] for row in rows]] for name in peaq._FRAMES])
+    movs = peaq._average(frames, np.array([row["Pc"] for row in rows]), np.array([row["Qc"] for row in rows]), 24)
+    return peaq._grade(movs)[0]
 
 
 def operations() -> float:
