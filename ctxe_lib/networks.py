@@ -157,18 +157,21 @@ class SpectralConv2D(keras.layers.Conv2D):
         spectra = tf.reshape(spectra, [batch, time, channels, lines, 2 * stride])
         spectra = tf.transpose(spectra, [3, 0, 1, 4, 2])  # [lines, n, time, phase and part, channels]
         spectra = tf.reshape(spectra, [lines, batch, time, 2 * stride * channels])
-        after_time = (times - 1) * time_stride + time_taps - time - before_time
-        spectra = tf.pad(spectra, [[0, 0], [0, 0], [before_time, max(after_time, 0)], [0, 0]])
-        span = (times - 1) * time_stride + 1
-        windows = tf.concat([spectra[:, :, i : i + span : time_stride] for i in range(time_taps)], axis=-1)
-        windows = tf.reshape(windows, [lines, batch * times, time_taps * 2 * stride * channels])
+        # Frames in groups of one stride; a window is as many groups as hold the taps, the last filled up.
+        groups, values = -(-time_taps // time_stride), 2 * stride * channels * time_stride
+        after_time = (times + groups - 1) * time_stride - before_time - time
+        spectra = tf.pad(spectra, [[0, 0], [0, 0], [before_time, after_time], [0, 0]])
+        spectra = tf.reshape(spectra, [lines, batch, times + groups - 1, values])
+        windows = tf.concat([spectra[:, :, i : i + times] for i in range(groups)], axis=-1)
+        windows = tf.reshape(windows, [lines, batch * times, groups * values])
         # A tap at t meets phase (t - before) % stride, (t - before) // stride samples ahead.
         ahead, phase = np.divmod(np.arange(taps) - before, stride)
         placed = np.zeros((lines, 2, stride, taps), np.float32)
         placed[:, :, phase, np.arange(taps)] = _fourier(-ahead, points).reshape(lines, 2, taps)
-        kernel = tf.reshape(tf.transpose(tf.convert_to_tensor(self.kernel), [1, 0, 2, 3]), [taps, -1])
-        matrix = tf.matmul(placed.reshape(-1, taps), kernel)
-        matrix = tf.reshape(matrix, [lines, 2, stride, time_taps, channels, filters])
+        kernel = tf.transpose(tf.convert_to_tensor(self.kernel), [1, 0, 2, 3])
+        kernel = tf.pad(kernel, [[0, 0], [0, groups * time_stride - time_taps], [0, 0], [0, 0]])
+        matrix = tf.matmul(placed.reshape(-1, taps), tf.reshape(kernel, [taps, -1]))
+        matrix = tf.reshape(matrix, [lines, 2, stride, groups * time_stride, channels, filters])
         real, imag = tf.unstack(
             tf.transpose(matrix, [1, 0, 3, 2, 4, 5])
         )  # [lines, time taps, phase, channels, filters]
@@ -271,7 +274,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
             old = tf.convert_to_tensor(variable)
             variable.assign(old + (new[:channels] - old) * (1 - self.momentum))
-        return tf.reshape(tf.split(x, [channels, filling], axis=-1)[0], tf.shape(inputs))
+        if filling:
+            x, _ = tf.split(x, [channels, filling], axis=-1)
+        return tf.reshape(x, tf.shape(inputs))
 
 
 def _same_padding(taps: int, stride: int) -> int:
