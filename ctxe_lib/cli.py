@@ -134,6 +134,8 @@ def evaluate(
     split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Split to score.")] = "test",
     per_track: Annotated[int, typer.Option(min=1, help="Segments per track.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the selection of segments.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Batches at the same time; -1 for as many as there are cores.")] = -1,
+    dask: Annotated[str | None, typer.Option(help="Address of a Dask scheduler to send the work to.")] = None,
     progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
 ) -> None:
     """Score inpainting methods on the segments of a corpus."""
@@ -147,7 +149,17 @@ def evaluate(
         raise _fail(ValueError(f"output {output} must end in .parquet"))
     try:
         source = Corpus.open(data_folder() / corpus)
-        table = run(source, output, methods=method, split=split, per_track=per_track, seed=seed, progress=progress)
+        table = run(
+            source,
+            output,
+            methods=method,
+            split=split,
+            per_track=per_track,
+            seed=seed,
+            n_jobs=jobs,
+            dask=dask,
+            progress=progress,
+        )
     except (FileNotFoundError, ValueError) as error:
         raise _fail(error) from None
     shown = Table("method", "SNR_TD (dB)", "SNR_MS (dB)", "segments", title=f"{corpus}, {split}")

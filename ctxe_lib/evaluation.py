@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from ctxe_lib import metrics, weights
 from ctxe_lib.corpus import Corpus
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.inpaint import METHODS, available_methods, prepare
+from ctxe_lib.inpaint import METHODS, available_methods, inpaint
+from ctxe_lib.parallel import map_batches
 from ctxe_lib.records import write_table
 
 __all__ = ["evaluate", "score", "trained_on"]
 
-BATCH = 64
+BLOCK = 2048
+"""Segments held in memory at a time."""
 
 
 def trained_on(corpus: Corpus) -> str:
@@ -49,6 +51,11 @@ def score(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry) -> dict[st
     }
 
 
+def _fill(segments: np.ndarray, *, name: str, geometry: Geometry, trained_on: str) -> np.ndarray:
+    """Inpaint one batch; a function of the module, so that it can be sent to other processes and machines."""
+    return inpaint(name, segments, geometry, trained_on=trained_on)
+
+
 def evaluate(
     corpus: Corpus,
     path: Path,
@@ -58,6 +65,8 @@ def evaluate(
     per_track: int = 10,
     seed: int = 0,
     geometry: Geometry | None = None,
+    n_jobs: int = -1,
+    dask: str | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Score methods on segments of a corpus and write the table with its record.
@@ -76,8 +85,12 @@ def evaluate(
         Of the selection.
     geometry : Geometry, optional
         The corpus' own if not given.
+    n_jobs : int
+        Batches worked on at the same time; -1 for as many as there are cores. Networks use all cores by themselves.
+    dask : str, optional
+        Address of a Dask scheduler whose workers do the work instead; each needs this library and its weights.
     progress : bool
-        Show a progress bar.
+        Show progress bars.
 
     Returns
     -------
@@ -107,14 +120,16 @@ def evaluate(
             "segment": starts,
         }
     )
-    parts, seconds = [], {}
+    parts: list[pd.DataFrame] = []
+    seconds: dict[str, float] = {}
     for name in names:
-        run, begin = prepare(name, kind), time.monotonic()
-        scores: list[pd.DataFrame] = []
-        bar = tqdm(range(0, len(starts), BATCH), desc=f"{corpus.name} {name}", disable=not progress)
-        for i in bar:
-            segments = corpus.read(starts[i : i + BATCH], geometry.length).astype(np.float64)
-            scores.append(pd.DataFrame(score(segments, run(segments, geometry), geometry)))
+        begin, scores = time.monotonic(), []
+        fill = partial(_fill, name=name, geometry=geometry, trained_on=kind)
+        jobs = 1 if METHODS[name].network else n_jobs
+        for i in range(0, len(starts), BLOCK):
+            segments = corpus.read(starts[i : i + BLOCK], geometry.length).astype(np.float64)
+            gaps = map_batches(fill, segments, n_jobs=jobs, dask=dask, progress=progress, label=f"{corpus.name} {name}")
+            scores.append(pd.DataFrame(score(segments, gaps, geometry)))
         seconds[name] = round(time.monotonic() - begin, 2)
         parts.append(base.assign(method=name, trained_on=kind).join(pd.concat(scores, ignore_index=True)))
     table = pd.concat(parts, ignore_index=True)

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ctxe_lib import lpc, phase, stft, weights
+from ctxe_lib import janssen, lpc, phase, stft, weights
 from ctxe_lib.geometry import Geometry
 
 __all__ = ["METHODS", "Inpainter", "Method", "available_methods", "inpaint", "interpolate_magnitude", "prepare"]
@@ -97,6 +97,7 @@ def _network(name: str) -> Inpainter:
 _ALL = (
     Method("interpolation", "Interpolation", "#999999", lambda _: _interpolation),
     Method("lpc", "LPC", "#E69F00", lambda _: lpc.inpaint),
+    Method("janssen", "Janssen", "#009E73", lambda _: janssen.inpaint),
     Method("magnitude", "Magnitude network", "#0072B2", lambda on: _network(f"{on}-magnitude"), network=True),
     Method("complex", "Complex network", "#CC79A7", lambda on: _network(f"{on}-complex"), network=True),
 )

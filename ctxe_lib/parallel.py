@@ -29,6 +29,7 @@ def map_batches(
     dask: str | None = None,
     prefer: Literal["threads", "processes"] = "threads",
     progress: bool = False,
+    label: str | None = None,
 ) -> Any:
     """Apply `function` to batches of `segments` and join what it returns.
 
@@ -50,7 +51,9 @@ def map_batches(
         Threads share memory and suit methods whose time goes into compiled code, which lets go of Python's lock;
         processes suit the others. Not used with `dask`.
     progress : bool
-        Whether to show a progress bar.
+        Whether to show a progress bar, where there is a terminal.
+    label : str, optional
+        What it is called.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def map_batches(
         results = joblib.Parallel(return_as="generator")(
             joblib.delayed(function)(segments[start : start + batch]) for start in starts
         )
-        return _join(list(tqdm(results, total=len(starts), unit="batch", disable=not progress)))
+        return _join(list(tqdm(results, label, total=len(starts), unit="batch", disable=None if progress else True)))
 
 
 @contextmanager

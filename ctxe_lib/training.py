@@ -12,7 +12,6 @@ import math
 import queue
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -243,7 +242,7 @@ class Trainer:
         Parameters
         ----------
         progress : bool
-            Show a progress bar.
+            Print a line per validation, and where there is a terminal, a progress bar.
         until : int, optional
             Stop after this step instead, with a checkpoint.
 
@@ -258,7 +257,7 @@ class Trainer:
             return
         writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
         total, counted, since = 0.0, 0, time.monotonic()
-        bar = tqdm(total=last, initial=self.step, unit="step", disable=not progress, mininterval=5, file=sys.stdout)
+        bar = tqdm(total=last, initial=self.step, unit="step", disable=None if progress else True)
         with _stop_requests() as stop, self._batches(last) as batches, bar, writer.as_default():
             while self.step < last:
                 self.optimizer.learning_rate = learning_rate(recipe, self.step)
@@ -274,7 +273,11 @@ class Trainer:
                     self.seconds += now - since
                     self._check_weights()
                     row = self._validate(total / counted, counted * recipe.batch / (now - since))
-                    bar.set_postfix({k: f"{row[k]:.3g}" for k in ("loss", "validation_loss", "validation_snr")})
+                    if progress:
+                        bar.write(
+                            f"step {self.step}: loss {row['loss']:.4f}, validation loss {row['validation_loss']:.4f}, "
+                            f"validation SNR {row['validation_snr']:.2f} dB, {row['examples_per_second']:.1f} examples/s"
+                        )
                     for key in ("loss", "validation_loss", "validation_snr", "rate"):
                         tf.summary.scalar(key, row[key], step=self.step)
                     writer.flush()
