@@ -276,7 +276,7 @@ class Trainer:
                     if progress:
                         bar.write(
                             f"step {self.step}: loss {row['loss']:.4f}, validation loss {row['validation_loss']:.4f}, "
-                            f"validation SNR {row['validation_snr']:.2f} dB, {row['examples_per_second']:.1f} examples/s"
+                            f"SNR {row['validation_snr']:.2f} dB, {row['examples_per_second']:.1f}/s"
                         )
                     for key in ("loss", "validation_loss", "validation_snr", "rate"):
                         tf.summary.scalar(key, row[key], step=self.step)
