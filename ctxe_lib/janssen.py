@@ -150,11 +150,9 @@ def inpaint(segments: ArrayLike, geometry: Geometry, *, order: int = 768, iterat
     before, after = lpc.contexts(segments, geometry)
     iterations = lpc.checked_count(iterations, "iterations")
     filled, _ = lpc.bridge(before, after, geometry.gap, order=order)
-    # The power of two that brings the louder context's peak to about 1, so that nothing overflows or vanishes.
-    peaks = np.abs(np.concatenate([before, after], axis=1)).max(axis=1)
-    shifts = np.minimum(-np.frexp(peaks)[1], 1022)[:, None]
-    signals = np.ldexp(np.concatenate([before, filled, after], axis=1), shifts)
-    bounds = np.ldexp(lpc.BOUND * peaks, shifts[:, 0])
+    peaks, shifts = lpc.levels(before, after)
+    signals = np.ldexp(np.concatenate([before, filled, after], axis=1), shifts[:, None])
+    bounds = np.ldexp(lpc.BOUND * peaks, shifts)
     for _ in range(iterations):
         _interpolate(signals, lpc.burg(signals, order), geometry.context, geometry.gap, bounds)
-    return np.ldexp(signals[:, geometry.gap_samples], -shifts)
+    return np.ldexp(signals[:, geometry.gap_samples], -shifts[:, None])
