@@ -23,7 +23,7 @@ SUFFIXES = frozenset(f".{suffix}" for suffix in _FORMATS.split())
 """Endings of file names that are taken for audio."""
 
 _BLOCK = 1 << 20  # frames decoded at a time: a long file is never held with all its channels
-_ESTIMATE = 2304  # frames that an MP3 may be shorter than its header lets expect: two of its blocks
+_WHOLE = 0.99  # share of the announced samples that makes a file whole: some headers of good files promise too much
 
 
 def check(samples: np.ndarray) -> None:
@@ -65,8 +65,8 @@ def decode(source: Path | str | bytes, sample_rate: int = 16_000) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the file is no audio that libsndfile reads, ends well before its header says, is empty, or holds NaN or
-        infinite samples.
+        If the file is no audio that libsndfile reads, has less than 99 % of the samples that its header announces, is
+        empty, or holds NaN or infinite samples.
     """
     blocks: list[np.ndarray] = []
     try:
@@ -79,7 +79,7 @@ def decode(source: Path | str | bytes, sample_rate: int = 16_000) -> np.ndarray:
         raise ValueError(f"is no readable audio ({error})") from error
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     check(samples)
-    if len(samples) < announced - _ESTIMATE:
+    if len(samples) < _WHOLE * announced:
         raise ValueError(f"ends after {len(samples)} of {announced} announced samples")
     return samples if rate == sample_rate else soxr.resample(samples, rate, sample_rate, quality="HQ")
 

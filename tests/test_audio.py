@@ -98,6 +98,35 @@ def test_a_truncated_file_is_refused_or_shorter_never_padded(name: str) -> None:
         np.testing.assert_allclose(samples, whole[: len(samples)], atol=1e-3)
 
 
+def ogg_checksum(page: bytes | bytearray) -> int:
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1) ^ (0x104C11DB7 if value & 0x80000000 else 0)
+    return value
+
+
+@pytest.mark.parametrize(("excess", "usable"), [(0.005, True), (0.5, False)])
+def test_a_header_may_promise_a_little_too_much(excess: float, usable: bool) -> None:
+    data = encoded(tone(440, 2, RATE), RATE, format="OGG")
+    whole = audio.decode(data)
+    last = bytearray(data[data.rindex(b"OggS") :])  # the page that states the length
+    assert int.from_bytes(last[6:14], "little") == len(whole) == 2 * RATE
+    last[6:14] = round((1 + excess) * 2 * RATE).to_bytes(8, "little")
+    last[22:26] = bytes(4)
+    last[22:26] = ogg_checksum(last).to_bytes(4, "little")
+    promising = data[: -len(last)] + bytes(last)
+    if usable:
+        samples = audio.decode(promising)
+        assert len(whole) <= len(samples) < 1.005 * len(whole)
+        np.testing.assert_array_equal(samples[: len(whole)], whole)
+        assert np.abs(samples[len(whole) :]).max(initial=0) < 0.6
+    else:
+        with pytest.raises(ValueError, match=r"ends after \d+ of 48000 announced samples"):
+            audio.decode(promising)
+
+
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no readable audio"):
         audio.decode(tmp_path / "nowhere.wav")
