@@ -1,9 +1,9 @@
 """Sparsity in time and frequency: A-SPAIN, the analysis form of the SParse Audio INpainter [1]_.
 
 The signal is cut into long windowed frames, and each frame that the gap touches is restored by itself: among all
-frames with the known samples, find one whose spectrum has few coefficients that matter. The search alternates, as ADMM
-does, between keeping the ``k`` largest coefficients and putting the known samples back, while
-``k`` grows. The restored frames overlap and add up to the gap.
+frames with the known samples, find one whose spectrum has few coefficients that matter. The search alternates, as
+ADMM does, between keeping the ``k`` largest coefficients and putting the known samples back, while ``k`` grows. The
+restored frames overlap and add up to the gap.
 
 Parameters
 ----------
