@@ -113,7 +113,7 @@ $(ASSETS): package.json package-lock.json | $(READY)
 # A page whose warning stopped one build must warn again in the next: every build starts from nothing.
 $(HTML): $(EXECUTED) $(ASSETS) $(wildcard book/*.md book/*.yml book/*.bib book/style/*)
 	@rm -rf book/_build
-	@$(BIN)/jupyter-book build book -q -W -n --keep-going || { rm -rf book/_build; exit 1; }
+	@out=$$($(BIN)/jupyter-book build book -q -W -n --keep-going) || { echo "$$out"; rm -rf book/_build; exit 1; }
 
 book: $(HTML) ## build the book (this is the one to run)
 	@echo "The book is book/_build/html: open file://$(CURDIR)/$(HTML) in a browser, or run 'make serve'."
