@@ -14,7 +14,7 @@ What happens at the edges
   exactly, such as a constant or a square wave, get there.
 - An extrapolation may not exceed ``BOUND`` times the peak of its context. One that does comes from a model that has
   fitted rounding errors and diverges; it is made anew with a recursion that ends 1e4 times earlier, as often as it
-  takes. Recorded sound stays well below: the largest of 24,000 extrapolations of music and notes reached 2.2 times.
+  takes. Music stays well below: the largest of 24,000 extrapolations of tracks and single notes reached 2.2 times.
 - A side that is silent (all zeros), or too short for the order, is not used: the gap is the other side's
   extrapolation alone, without a fade, and silence if neither side can be used. `Sides.used` says which were.
 - The output is thus finite and never louder than ``BOUND`` times the louder context's peak.
@@ -38,7 +38,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ctxe_lib.geometry import Geometry
 
-__all__ = ["BOUND", "Sides", "bridge", "burg", "checked_count", "checked_order", "contexts", "inpaint"]
+__all__ = ["BOUND", "Sides", "bridge", "burg", "checked_count", "checked_order", "contexts", "inpaint", "jit", "levels"]
 
 BOUND = 4.0
 """No extrapolation exceeds this multiple of the peak of its context."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -39,13 +40,19 @@ def test_processes_change_nothing(expected: tuple[np.ndarray, lpc.Sides]) -> Non
     check(map_batches(METHOD, SEGMENTS, batch=3, n_jobs=2, prefer="processes"), expected)
 
 
-def test_a_cluster_of_two_workers_changes_nothing(
-    expected: tuple[np.ndarray, lpc.Sides], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cluster_of_two_workers_changes_nothing(expected: tuple[np.ndarray, lpc.Sides]) -> None:
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        result = map_batches(METHOD, SEGMENTS, batch=2, dask=cluster.scheduler_address, progress=True)
-        check(result, expected)
-    assert "4/4" in capsys.readouterr().err
+        check(map_batches(METHOD, SEGMENTS, batch=2, dask=cluster.scheduler_address), expected)
+
+
+@pytest.mark.parametrize(("progress", "terminal"), [(True, True), (True, False), (False, True)])
+def test_progress_is_shown_on_a_terminal(
+    progress: bool, terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    map_batches(METHOD, SEGMENTS, batch=2, progress=progress, label="repairing")
+    shown = capsys.readouterr().err
+    assert ("repairing" in shown and "4/4" in shown) if progress and terminal else not shown
 
 
 def test_no_segments() -> None:
