@@ -172,9 +172,7 @@ class SpectralConv2D(keras.layers.Conv2D):
         kernel = tf.pad(kernel, [[0, 0], [0, groups * time_stride - time_taps], [0, 0], [0, 0]])
         matrix = tf.matmul(placed.reshape(-1, taps), tf.reshape(kernel, [taps, -1]))
         matrix = tf.reshape(matrix, [lines, 2, stride, groups * time_stride, channels, filters])
-        real, imag = tf.unstack(
-            tf.transpose(matrix, [1, 0, 3, 2, 4, 5])
-        )  # [lines, time taps, phase, channels, filters]
+        real, imag = tf.unstack(tf.transpose(matrix, [1, 0, 3, 2, 4, 5]))  # [lines, frames, phase, channels, filters]
         matrix = tf.concat([tf.stack([real, -imag], axis=3), tf.stack([imag, real], axis=3)], axis=-1)
         product = tf.matmul(windows, tf.reshape(matrix, [lines, -1, 2 * filters]))
         product = tf.reshape(product, [lines, batch * times, 2, filters])
@@ -198,6 +196,12 @@ class WinogradDeconv2D(EqualisedDeconv2D):
         """Transposed convolution without bias, as in the parent class."""
         height, width, channels = inputs.shape[1:]
         taps, strides = math.prod(self.kernel_size), self.strides
+        reaches = {_reach(*axis) for axis in zip(self.kernel_size, strides, strict=True)}
+        if reaches != {(1, 1)} or height % 4 or width % 4:
+            raise ValueError(
+                f"kernel {self.kernel_size}, strides {strides} on a plane of {height} x {width}: kernels must reach "
+                "one sample to either side and planes be multiples of 4; use EqualisedDeconv2D"
+            )
         axes = (_winograd_kernel(*axis) for axis in zip(self.kernel_size, strides, strict=True))
         transform = np.einsum("ipt,jqu->ijpqtu", *axes).reshape(-1, taps).astype(np.float32)
         kernel = tf.matmul(transform, tf.reshape(self.effective_kernel, [taps, -1]))
