@@ -78,6 +78,7 @@ def export(
     run: Run,
     name: Annotated[str, typer.Argument(help="Name of the weights, such as music-magnitude.")],
     which: Annotated[Literal["best", "last"], typer.Option(help="Best validation, or last step.")] = "best",
+    note: Annotated[str, typer.Option(help="Remark for the card.")] = "",
 ) -> None:
     """Store a run's network in weights/, in half precision with its card and log."""
     from ctxe_lib.corpus import Corpus
@@ -106,7 +107,7 @@ def export(
             "hours": round(row["seconds"] / 3600, 2),
             "validation": {"snr_raw_db": round(row["validation_snr"], 3), "loss": round(row["validation_loss"], 5)},
             "environment": environment(),
-        }
+        } | ({"note": note} if note else {})
         path = save_encoder(encoder, name, card)
     except (FileNotFoundError, ValueError) as error:
         raise _fail(error) from None
