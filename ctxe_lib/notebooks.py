@@ -32,7 +32,7 @@ import nbformat
 import papermill
 import typer
 import yaml
-from nbclient.exceptions import DeadKernelError
+from traitlets.config import Config
 
 from ctxe_lib.paths import ROOT, data_folder, results_folder, weights_folder
 from ctxe_lib.records import environment
@@ -203,7 +203,7 @@ def run(
         started = time.perf_counter()
         try:
             _execute(notebook, parameters, output, digest, profile.stem)
-        except (papermill.PapermillExecutionError, DeadKernelError) as error:
+        except (papermill.PapermillExecutionError, RuntimeError) as error:  # the latter from a kernel that died
             failed.append(notebook.name)
             print(f"{notebook.name}: FAILED after {time.perf_counter() - started:.0f} s\n{error}", file=sys.stderr)
         else:
@@ -223,7 +223,9 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
                 parameters,
                 progress_bar=False,
                 kernel_name="python3",
+                start_timeout=300,
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its start and stop are no news
+                config=Config(KernelManager={"transport": "ipc"}),  # works without any network, not even loopback
             )
         seconds = time.perf_counter() - started
         executed = nbformat.read(running, as_version=4)
