@@ -107,11 +107,11 @@ $(ASSETS): package.json package-lock.json | $(READY)
 	@rm -rf book/assets && mkdir -p book/assets/mathjax book/assets/requirejs book/assets/html-manager
 	@cp node_modules/mathjax/es5/tex-svg.js book/assets/mathjax
 	@cp node_modules/requirejs/require.js book/assets/requirejs
-	@cp node_modules/@jupyter-widgets/html-manager/dist/embed-amd.js book/assets/html-manager
+	@cd node_modules/@jupyter-widgets/html-manager/dist && cp embed-amd.js *.woff2 $(CURDIR)/book/assets/html-manager
 	@touch $@
 
 # A page whose warning stopped one build must warn again in the next: every build starts from nothing.
-$(HTML): $(EXECUTED) $(ASSETS) $(wildcard book/*.md book/*.yml book/*.bib book/style/*)
+$(HTML): $(EXECUTED) $(ASSETS) $(wildcard book/*.md book/*.yml book/*.bib book/theme/*)
 	@rm -rf book/_build
 	@out=$$($(BIN)/jupyter-book build book -q -W -n --keep-going) || { echo "$$out"; rm -rf book/_build; exit 1; }
 

@@ -17,11 +17,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import numpy as np
+import papermill
 import pytest
 
 pytest.importorskip("playwright", reason="the tests of the book need the test extra")
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 from ctxe_lib.corpus import SPLITS, Track, build_corpus
 from ctxe_lib.geometry import Geometry
@@ -29,9 +31,12 @@ from ctxe_lib.geometry import Geometry
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = Path(sysconfig.get_path("scripts"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 QUIET += ["--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]
+# What the schema checker inside the widgets' scripts says of its own schema.
+IGNORED = ("strict mode: use allowUnionTypes",)
 OWN = ("file:", "data:", "blob:", "about:")
 
 # The length of a player's sound in seconds, once the browser knows it; -1 if it cannot play it.
@@ -56,28 +61,39 @@ def make_corpus(folder: Path, name: str) -> None:
     build_corpus(name, tracks, folder / name, Geometry(), provenance={"note": "made by the tests"}, rendered=True)
 
 
+def call(command: list[str | Path], **variables: str) -> None:
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def copy_book(folder: Path) -> Path:
+    """The book's own files, without what is made from them."""
+    if not (ROOT / "book/assets").exists():
+        pytest.fail("the book's scripts are missing: run `make test`, or `make book/assets/.ready` once")
+    return Path(shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns("_build", "notebooks")))
+
+
+def build_pages(book: Path) -> Path:
+    call([SCRIPTS / "jupyter-book", "build", book, "-q", "-W", "-n", "--keep-going"])
+    return book / "_build/html"
+
+
 def build_smoke_book(folder: Path) -> Path:
     data, results = folder / "data", folder / "results"
     names = ("music-smoke", "instruments-smoke")
     for name in names:
         make_corpus(data, name)
-    book, scripts = folder / "book", Path(sysconfig.get_path("scripts"))
-    if not (ROOT / "book/assets").exists():
-        pytest.fail("the book's scripts are missing: run `make test`, or `make book/assets/.ready` once")
-    shutil.copytree(ROOT / "book", book, ignore=shutil.ignore_patterns("_build", "notebooks"))
+    book = copy_book(folder / "book")
     evaluations = [
-        [scripts / "ctxe", "evaluate", results / f"{name}.parquet", "--corpus", name, "--per-track", "2"]
+        [SCRIPTS / "ctxe", "evaluate", results / f"{name}.parquet", "--corpus", name, "--per-track", "2"]
         for name in names
     ]
     for command in (
         *evaluations,
         [sys.executable, "-m", "ctxe_lib.notebooks", "--profile", "smoke", "--output", book / "notebooks"],
-        [scripts / "jupyter-book", "build", book, "-q", "-W", "-n", "--keep-going"],
     ):
-        folders = {"CTXE_DATA": str(data), "CTXE_RESULTS": str(results)}
-        done = subprocess.run(command, env=os.environ | folders, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return book / "_build/html"
+        call(command, CTXE_DATA=str(data), CTXE_RESULTS=str(results))
+    return build_pages(book)
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +131,19 @@ class Visit:
     overflow: int = 0
 
 
+def watch(page: Page, visit: Visit) -> None:
+    """Note what a page complains of and whom it asks."""
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(IGNORED):
+            visit.complaints.append(message.text)
+
+    page.on("console", console)
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on("requestfailed", lambda request: visit.complaints.append(f"{request.url[:200]} failed: {request.failure}"))
+    page.on("request", lambda request: None if request.url.startswith(OWN) else visit.foreign.append(request.url))
+
+
 def pages(book: Path) -> list[Path]:
     return sorted(path for path in book.rglob("*.html") if "_static" not in path.relative_to(book).parts)
 
@@ -126,10 +155,7 @@ def visits(book: Path, browser: Browser) -> dict[str, Visit]:
     for path in pages(book):
         visit = seen[str(path.relative_to(book))] = Visit()
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.on("console", lambda m, v=visit: v.complaints.append(m.text) if m.type in ("error", "warning") else None)
-        page.on("pageerror", lambda e, v=visit: v.complaints.append(str(e)))
-        page.on("requestfailed", lambda r, v=visit: v.complaints.append(f"{r.url[:200]} failed: {r.failure}"))
-        page.on("request", lambda r, v=visit: None if r.url.startswith(OWN) else v.foreign.append(r.url))
+        watch(page, visit)
         try:
             page.goto(path.as_uri(), wait_until="load")
             page.evaluate("window.MathJax?.startup?.promise")
@@ -202,3 +228,34 @@ def test_links_inside_the_book_resolve(book: Path) -> None:
             if not file.is_file() or (fragment and file in links and fragment not in links[file].names):
                 broken.append(f"{path.relative_to(book)}: {target}")
     assert broken == []
+
+
+WIDGETS = r"""
+import ipywidgets
+slider = ipywidgets.IntSlider(max=2)
+stack = ipywidgets.Stack([ipywidgets.HTMLMath(fr'<b class="shown">\({n}^2\)</b>') for n in range(3)], selected_index=0)
+ipywidgets.jslink((slider, "value"), (stack, "selected_index"))
+ipywidgets.VBox([slider, stack])
+"""
+
+
+def test_sliders_work_without_a_kernel(browser: Browser, tmp_path: Path) -> None:
+    """A page of one widget, built with the book's own configuration."""
+    book = copy_book(tmp_path / "book")
+    (book / "_toc.yml").write_text("format: jb-book\nroot: references\nchapters:\n  - file: notebooks/widget\n")
+    cells = [nbformat.v4.new_markdown_cell("# Widget\n\n$n^2$"), nbformat.v4.new_code_cell(WIDGETS)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "widget.ipynb")
+    (book / "notebooks").mkdir()
+    papermill.execute_notebook(tmp_path / "widget.ipynb", book / "notebooks/widget.ipynb", progress_bar=False)
+    html = build_pages(book)
+    visit, page = Visit(), browser.new_page()
+    watch(page, visit)
+    page.goto((html / "notebooks/widget.html").as_uri())
+    shown = page.locator(".shown:visible mjx-assistive-mml")
+    shown.wait_for(state="attached")
+    assert shown.all_text_contents() == ["02"]
+    page.locator(".noUi-handle").press("ArrowRight")
+    page.wait_for_function("document.querySelector('.shown mjx-assistive-mml')?.textContent == '12'")
+    assert (visit.complaints, visit.foreign) == ([], [])
+    page.close()

@@ -1,0 +1,13 @@
+// What widgets in a static page need: where their fonts lie, and the MathJax 2 call that they set formulas with.
+
+const root = document.documentElement.dataset.content_root;
+
+window.require = {
+  paths: { "@jupyter-widgets/html-manager/dist": new URL(`${root}_static/html-manager`, document.baseURI).href },
+};
+
+document.addEventListener("DOMContentLoaded", () => {
+  if (window.MathJax) {
+    window.MathJax.Hub = { Queue: ([, , element]) => window.MathJax.typesetPromise([element]) };
+  }
+});
