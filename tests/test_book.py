@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import nbformat
@@ -61,7 +62,7 @@ def make_corpus(folder: Path, name: str) -> None:
     build_corpus(name, tracks, folder / name, Geometry(), provenance={"note": "made by the tests"}, rendered=True)
 
 
-def call(command: list[str | Path], **variables: str) -> None:
+def call(command: list[Any], **variables: str) -> None:
     done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
