@@ -289,7 +289,7 @@ def _closing_line(notebook: Notebook, parameters: dict[str, Any], profile: str, 
     data = ", ".join(filter(None, map(_data_of, notebook.inputs(parameters)))) or "none"
     made = environment()
     versions = ", ".join(f"{name} {made['versions'][name]}" for name in _SHOWN_PACKAGES)
-    hardware = f"{made['cores']} cores of {made['processor']}"
+    hardware = f"{made['cores']} cores of {made['processor']} with {made['memory_gib']:.0f} GiB"
     return (
         f"---\n*Run with the {profile} profile in {seconds:.0f} s on {hardware}. Data: {data}. "
         f"Commit `{(made['commit'] or 'unknown')[:12]}`; Python {made['python']}, {versions}.*"

@@ -58,7 +58,7 @@ def environment() -> dict[str, Any]:
     Returns
     -------
     dict
-        commit, python, versions (of the packages that decide numbers), processor, cores, system.
+        commit, python, versions (of the packages that decide numbers), processor, cores, memory_gib, system.
     """
     return {
         "commit": _commit(),
@@ -66,6 +66,7 @@ def environment() -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
