@@ -95,7 +95,7 @@ def _network(name: str) -> Inpainter:
 
 
 _ALL = (
-    Method("interpolation", "Interpolation", "#999999", lambda _: _interpolation),
+    Method("interpolation", "Interpolation", "#56B4E9", lambda _: _interpolation),
     Method("lpc", "LPC", "#E69F00", lambda _: lpc.inpaint),
     Method("janssen", "Janssen", "#009E73", lambda _: janssen.inpaint),
     Method("magnitude", "Magnitude network", "#0072B2", lambda on: _network(f"{on}-magnitude"), network=True),
