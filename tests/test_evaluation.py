@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ctxe_lib import cli, metrics
+from ctxe_lib.corpus import Track, build_corpus
 from ctxe_lib.evaluation import evaluate, trained_on
 from ctxe_lib.inpaint import inpaint
 from ctxe_lib.records import read_table, write_table
@@ -64,8 +65,16 @@ def test_evaluation_is_reproducible(scored, tiny_corpus, tmp_path):
     pd.testing.assert_frame_equal(again, table)
 
 
-def test_instruments_are_clustered_by_instrument(tiny_corpus):
-    assert trained_on(tiny_corpus) == "music"
+def test_music_is_clustered_by_track_and_instruments_by_instrument(scored, tiny_corpus, geometry, tmp_path):
+    table, _ = scored
+    assert (table["cluster"] == table["track"]).all()
+    row = tiny_corpus.tracks.iloc[0]
+    audio = tiny_corpus.read(np.array([row["offset"]]), row["samples"])[0]
+    made = (Track(f"piano/{i}", "piano", "made", audio, "test", "CC0-1.0") for i in range(2))
+    corpus = build_corpus("instruments-tiny", made, tmp_path / "instruments-tiny", geometry, provenance={})
+    assert trained_on(corpus) == "instruments"
+    table = evaluate(corpus, tmp_path / "s.parquet", methods=["lpc"], per_track=1, progress=False)
+    assert table["cluster"].tolist() == ["piano", "piano"] and set(table["trained_on"]) == {"instruments"}
 
 
 def test_bootstrap_over_clusters_is_wider_than_over_segments():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 
 import librosa
 import numpy as np
@@ -47,19 +46,6 @@ def operations(geometry: Geometry) -> float:
     return ITERATIONS * geometry.gap_frames * (2 * fft + 3 * samples + 14 * geometry.bins)
 
 
-def peak_rate() -> float:
-    """Floating-point operations per second of one core, from a product of float64 matrices."""
-    size = 768
-    a = np.random.default_rng(0).normal(size=(size, size))
-    times = []
-    with threadpool_limits(1):
-        for _ in range(5):
-            start = perf_counter()
-            a @ a
-            times.append(perf_counter() - start)
-    return 2 * size**3 / min(times)
-
-
 def plain(segments: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     """PGHI, then the iterations over all frames in NumPy, one segment after the other."""
     coefficients = stft(segments, GEOMETRY)
@@ -92,6 +78,7 @@ def test_recovery(
     method: Callable[..., np.ndarray],
     benchmark: BenchmarkFixture,
     work: tuple[np.ndarray, np.ndarray],
+    peak_rate: float,
     request: pytest.FixtureRequest,
 ) -> None:
     if method is not phase.reconstruct:
@@ -102,7 +89,7 @@ def test_recovery(
     with threadpool_limits(1):
         gap = benchmark.pedantic(method, args=(*work, GEOMETRY), rounds=8)
     np.testing.assert_allclose(gap[0], plain(work[0][:1], work[1][:1])[0], rtol=0, atol=1e-9)
-    bound = N * operations(GEOMETRY) / peak_rate()
+    bound = N * operations(GEOMETRY) / peak_rate
     benchmark.extra_info |= {
         "segment_ms": 1e3 * benchmark.stats.stats.min / N,
         "megaflop": operations(GEOMETRY) / 1e6,
