@@ -163,10 +163,11 @@ def evaluate(
         )
     except (FileNotFoundError, ValueError) as error:
         raise _fail(error) from None
-    shown = Table("method", "SNR_TD (dB)", "SNR_MS (dB)", "segments", title=f"{corpus}, {split}")
-    td, ms = summarise(table, "snr_td"), summarise(table, "snr_ms")
-    for (_, a), (_, b) in zip(td.iterrows(), ms.iterrows(), strict=True):
-        shown.add_row(METHODS[a["method"]].label, f"{a['mean']:.2f}", f"{b['mean']:.2f}", str(b["segments"]))
+    shown = Table("method", "SNR_TD (dB)", "SNR_MS (dB)", "ODG", "segments", title=f"{corpus}, {split}")
+    scores = [summarise(table, metric).set_index("method") for metric in ("snr_td", "snr_ms", "odg")]
+    for name in scores[0].index:
+        cells = (f"{score.loc[name, 'mean']:.2f} ± {score.loc[name, 'std']:.2f}" for score in scores)
+        shown.add_row(METHODS[name].label, *cells, str(scores[1].loc[name, "segments"]))
     console.print(shown)
     console.print(f"wrote {output}", soft_wrap=True)
 

@@ -52,7 +52,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ctxe_lib.parallel import map_batches
 
-__all__ = ["MOVS", "OdgResult", "Reference", "odg", "odg_many"]
+__all__ = ["MOVS", "NoGrade", "OdgResult", "Reference", "odg", "odg_many"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -602,6 +602,10 @@ def _grade(movs: Array) -> tuple[float, float]:
 # -- what to call --------------------------------------------------------------------------------------------------
 
 
+class NoGrade(ValueError):
+    """PEAQ has no grade for this audio: it is silent or too short."""
+
+
 @dataclass(frozen=True)
 class OdgResult:
     """Objective difference grade of a degraded signal.
@@ -641,7 +645,7 @@ def _samples(signal: ArrayLike, sample_rate: int, name: str) -> Array:
         resampled = scipy.signal.resample_poly(scaled, RATE // common, sample_rate // common, axis=-1)
         channels, scale = np.clip(np.round(resampled), -FULL_SCALE, FULL_SCALE - 1), 1.0
     if not channels.any():
-        raise ValueError(f"{name} is silent: a signal with sound is wanted")
+        raise NoGrade(f"{name} is silent: a signal with sound is wanted")
     y = np.zeros((len(channels), channels.shape[1] + HOP))
     np.multiply(channels, scale, out=y[:, :-HOP], dtype=np.float64)
     return y
@@ -685,9 +689,10 @@ class Reference:
     TypeError
         If `signal` is neither float nor int16.
     ValueError
-        If it is no audio (shape, NaN, peak above 8), is silent (no five neighbouring samples whose magnitudes sum up
-        to more than 200 / 32768), is too short (0.6 s of sound, less if it begins late), or `sample_rate` has no
-        simple ratio to 48000.
+        If it is no audio (shape, NaN, peak above 8), or `sample_rate` has no simple ratio to 48000.
+    NoGrade
+        A ValueError: if it is silent (no five neighbouring samples whose magnitudes sum up to more than 200 / 32768),
+        or too short (0.6 s of sound, less if it begins late).
     """
 
     def __init__(self, signal: ArrayLike, sample_rate: int) -> None:
@@ -700,14 +705,14 @@ class Reference:
         samples = _samples(signal, self.sample_rate, "reference")
         bounds = _sound(samples[:, :-HOP])
         if bounds is None:
-            raise ValueError(
+            raise NoGrade(
                 "reference is silent: its level must exceed 200 / 32768, summed over five neighbouring magnitudes"
             )
         self._start, self._stop = bounds[0] // HOP, (bounds[1] + 1) // HOP
         self._delay = max(0, math.ceil(0.5 * FRAMES_PER_SECOND) - self._start)
         frames, wanted = self._stop - self._start, self._delay + _WINDOWED
         if frames < wanted:
-            raise ValueError(
+            raise NoGrade(
                 f"reference is too short: from {bounds[0] / RATE:.3f} s to {bounds[1] / RATE:.3f} s there are "
                 f"{max(frames, 0)} frames of sound, at least {wanted} ({wanted * HOP / RATE:.2f} s) are wanted"
             )

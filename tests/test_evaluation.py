@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ctxe_lib import cli, metrics
+from ctxe_lib import cli, metrics, peaq
 from ctxe_lib.corpus import Track, build_corpus
-from ctxe_lib.evaluation import evaluate, trained_on
+from ctxe_lib.evaluation import evaluate, excerpts, odg, trained_on
 from ctxe_lib.inpaint import inpaint
 from ctxe_lib.records import read_table, write_table
 from ctxe_lib.statistics import cluster_bootstrap, summarise
@@ -27,7 +27,7 @@ def test_one_row_per_method_and_segment(scored, tiny_corpus):
     assert len(table) == 2 * 4 * 3
     assert not table.duplicated(["method", "segment"]).any()
     assert set(table["track"]) == set(tiny_corpus.tracks.query("split == 'test'")["track"])
-    assert np.isfinite(table[["snr_td", "snr_ms"]]).all(axis=None)
+    assert np.isfinite(table[["snr_td", "snr_ms", "odg"]]).all(axis=None)
 
 
 def test_scores_are_those_of_the_metrics(scored, tiny_corpus, geometry):
@@ -37,6 +37,71 @@ def test_scores_are_those_of_the_metrics(scored, tiny_corpus, geometry):
     gap = inpaint("lpc", segment, geometry)
     assert metrics.snr_td(segment, gap, geometry)[0] == pytest.approx(row["snr_td"], abs=1e-6)
     assert metrics.snr_ms(segment, gap, geometry)[0] == pytest.approx(row["snr_ms"], abs=1e-6)
+
+
+def test_odg_is_that_of_two_seconds_with_the_gap_at_half_a_second(tiny_corpus, geometry, tmp_path):
+    row = tiny_corpus.tracks.iloc[0]
+    audio = np.tile(tiny_corpus.read(np.array([row["offset"]]), row["samples"])[0], 3)
+    made = (Track(f"long/{i}", f"long{i}", "made", audio, "test", "CC0-1.0") for i in range(2))
+    corpus = build_corpus("long", made, tmp_path / "long", geometry, provenance={})
+    table = evaluate(corpus, tmp_path / "s.parquet", methods=["lpc"], per_track=4, progress=False)
+    row = table.iloc[1]
+    gap = row["segment"] + geometry.context
+    sound = corpus.read(np.array([gap - 8_000]), 32_000)[0].astype(np.float64)
+    degraded = sound.copy()
+    segment = corpus.read(np.array([row["segment"]]))
+    degraded[8_000 : 8_000 + geometry.gap] = inpaint("lpc", segment, geometry)[0]
+    assert row["odg"] == pytest.approx(peaq.odg(sound, degraded, 16_000).odg, abs=1e-9)
+    np.testing.assert_array_equal(excerpts(corpus, table["segment"].to_numpy()[1:2], geometry)[0][0], sound)
+
+
+def test_excerpts_that_reach_over_an_end_are_completed_with_silence(scored, tiny_corpus, geometry):
+    _, path = scored
+    starts = tiny_corpus.select("test", 3, 0)
+    audio, whole = excerpts(tiny_corpus, starts, geometry)
+    tracks = tiny_corpus.tracks.iloc[tiny_corpus.track_rows(starts)]
+    before = 8_000 - geometry.context - (starts - tracks["offset"].to_numpy())
+    after = before + tracks["samples"].to_numpy()
+    np.testing.assert_array_equal(whole, (before <= 0) & (after >= 32_000))
+    assert (before > 0).any() and (after < 32_000).any()
+    for sound, start, silent, stop in zip(audio, starts, before, after, strict=True):
+        assert not sound[: max(silent, 0)].any() and not sound[min(stop, 32_000) :].any()
+        segment = tiny_corpus.read(np.array([start]))[0]
+        np.testing.assert_array_equal(sound[8_000 - geometry.context :][: geometry.length], segment)
+    record = json.loads(path.with_suffix(".json").read_text())["odg"]
+    assert record["excerpts_completed_with_silence"] == np.count_nonzero(~whole)
+    assert record["without_grade"] == {"lpc": 0, "interpolation": 0}
+
+
+def test_odg_orders_and_clips_and_leaves_out_silence(geometry):
+    rng = np.random.default_rng(3)
+    sound = np.sin(0.1 * np.arange(32_000)) * (0.3 + 0.1 * rng.standard_normal(32_000))
+    truth = sound[8_000 : 8_000 + geometry.gap]
+    originals = np.stack([sound, np.zeros(32_000), -sound]).astype(np.float32)
+    gaps = {"perfect": np.stack([truth, truth, -truth]).astype(np.float32), "loud": np.full((3, geometry.gap), 90.0)}
+    grades = odg(originals, gaps, geometry)
+    assert list(grades) == ["perfect", "loud"]
+    np.testing.assert_array_equal(np.isnan(grades["perfect"]), [False, True, False])
+    assert grades["perfect"][0] > 0.1 and grades["loud"][0] < -0.5
+    full = np.ones((3, geometry.gap))
+    np.testing.assert_array_equal(grades["loud"], odg(originals, {"full": full}, geometry, n_jobs=2)["full"])
+    np.testing.assert_array_equal(odg(originals[::-1], {"loud": full}, geometry)["loud"][::-1], grades["loud"])
+    assert odg(originals[:0], {"none": full[:0]}, geometry)["none"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("samples", "dtype", "gap", "message"),
+    [
+        (9_000, np.float64, 1024, r"at least 9024 samples"),
+        (32_000, np.int16, 1024, "dtype int16"),
+        (32_000, np.float64, 1000, r"gaps of x have shape \(2, 1000\), expected \(2, 1024\)"),
+        (32_000, np.float64, np.nan, "not finite"),
+    ],
+)
+def test_odg_says_what_does_not_fit(samples, dtype, gap, message, geometry):
+    audio = np.full((2, 1024), np.nan) if np.isnan(gap) else np.zeros((2, gap))
+    with pytest.raises(ValueError, match=message):
+        odg(np.ones((2, samples), dtype), {"x": audio}, geometry)
 
 
 def test_the_record_says_how_the_table_came_about(scored, tiny_corpus):
@@ -127,7 +192,8 @@ def test_the_command_line_trains_exports_and_evaluates(tiny_corpus, project_fold
         ["evaluate", str(output), "--corpus", "tiny", "--method", "magnitude", "--per-track", "1", "--no-progress"],
     )
     assert result.exit_code == 0, result.output
-    _, record = read_table(output, "")
+    table, record = read_table(output, "")
+    assert f"{table['odg'].mean():.2f} ± {table['odg'].std(ddof=0):.2f}" in result.output
     assert record["weights"] == {"music-magnitude": card["sha256"]}
 
 
