@@ -42,9 +42,11 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
 # What scores depend on beside data and weights.
-SCORING := $(filter-out $(patsubst %,ctxe_lib/%.py,cli listen notebooks plots training),$(wildcard ctxe_lib/*.py))
+NOT_SCORING := claims cli listen notebooks plots studies tables training
+SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
 CARDS := $(wildcard weights/*.json)
-RESULTS := $(MUSIC:%=results/%.parquet) $(INSTRUMENTS:%=results/%.parquet)
+RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \
+	results/$(corpus)-gaps.parquet results/$(corpus)-overfit.parquet)
 CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
 NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=book/%)
@@ -92,6 +94,15 @@ results/%.parquet: PER_TRACK := 20
 
 results/%.parquet: data/%/corpus.json $(CARDS) $(SCORING)
 	@$(BIN)/ctxe evaluate $@ --corpus $* --per-track $(PER_TRACK)
+
+results/instruments-%-gaps.parquet: GAPS_PER_TRACK := 1
+results/%-gaps.parquet: GAPS_PER_TRACK := 4
+
+results/%-gaps.parquet: data/%/corpus.json $(CARDS) $(SCORING)
+	@$(BIN)/ctxe gaps $@ --corpus $* --per-track $(GAPS_PER_TRACK)
+
+results/%-overfit.parquet: data/%/corpus.json $(CARDS) $(SCORING)
+	@$(BIN)/ctxe overfit $@ --corpus $*
 
 notebooks: results | $(READY) ## execute the notebooks whose inputs changed (ONLY=02 for one)
 	@$(BIN)/python -m ctxe_lib.notebooks --profile $(PROFILE) -p music=$(MUSIC) -p instruments=$(INSTRUMENTS) \

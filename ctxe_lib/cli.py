@@ -1,10 +1,11 @@
-"""Command line: ``ctxe train``, ``ctxe export``, ``ctxe evaluate``."""
+"""Command line: ``ctxe train``, ``export``, ``evaluate``, ``gaps``, ``overfit``."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -169,6 +170,53 @@ def evaluate(
         cells = (f"{score.loc[name, 'mean']:.2f} ± {score.loc[name, 'std']:.2f}" for score in scores)
         shown.add_row(METHODS[name].label, *cells, str(scores[1].loc[name, "segments"]))
     console.print(shown)
+    console.print(f"wrote {output}", soft_wrap=True)
+
+
+@app.command()
+def gaps(
+    output: Annotated[Path, typer.Argument(help="Table to write, ending in .parquet.")],
+    corpus: CorpusName = "music-quick",
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method; may be repeated. All but slow ones if left out.")
+    ] = None,
+    per_track: Annotated[int, typer.Option(min=1, help="Segments per track.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of the selection of segments.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Batches at the same time; -1 for as many as there are cores.")] = -1,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Score methods at gaps from 8 to 96 ms (Table 6)."""
+    from ctxe_lib.experiments import gap_durations
+
+    options = {"methods": method, "per_track": per_track, "seed": seed, "n_jobs": jobs, "progress": progress}
+    _write_results(gap_durations, output, corpus, **options)
+
+
+@app.command()
+def overfit(
+    output: Annotated[Path, typer.Argument(help="Table to write, ending in .parquet.")],
+    corpus: CorpusName = "music-quick",
+    segments: Annotated[int, typer.Option(min=1, help="Segments of each split.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the selection of segments.")] = 0,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Score the networks' raw output on all splits (Table 3)."""
+    from ctxe_lib.experiments import overfitting
+
+    _write_results(overfitting, output, corpus, segments=segments, seed=seed, progress=progress)
+
+
+def _write_results(make: Callable[..., Any], output: Path, corpus: str, **options: Any) -> None:
+    """Make a table of results of a corpus, and say so or what is in the way."""
+    from ctxe_lib.corpus import Corpus
+    from ctxe_lib.paths import data_folder
+
+    try:
+        if output.suffix != ".parquet":
+            raise ValueError(f"output {output} must end in .parquet")
+        make(Corpus.open(data_folder() / corpus), output, **options)
+    except (FileNotFoundError, ValueError) as error:
+        raise _fail(error) from None
     console.print(f"wrote {output}", soft_wrap=True)
 
 
