@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ctxe_lib import janssen, lpc, phase, stft, weights
+from ctxe_lib import janssen, lpc, phase, sparse, stft, weights
 from ctxe_lib.geometry import Geometry
 
 __all__ = ["METHODS", "Inpainter", "Method", "available_methods", "inpaint", "interpolate_magnitude", "prepare"]
@@ -98,6 +98,7 @@ _ALL = (
     Method("interpolation", "Interpolation", "#56B4E9", lambda _: _interpolation),
     Method("lpc", "LPC", "#E69F00", lambda _: lpc.inpaint),
     Method("janssen", "Janssen", "#009E73", lambda _: janssen.inpaint),
+    Method("sparse", "A-SPAIN", "#D55E00", lambda _: sparse.inpaint),
     Method("magnitude", "Magnitude network", "#0072B2", lambda on: _network(f"{on}-magnitude"), network=True),
     Method("complex", "Complex network", "#CC79A7", lambda on: _network(f"{on}-complex"), network=True),
 )

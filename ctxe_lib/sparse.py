@@ -37,6 +37,7 @@ from ctxe_lib.geometry import Geometry
 __all__ = ["inpaint"]
 
 _REDUNDANCY = 2
+_CHUNK = 4  # segments that go through the search together: few calls from Python, and yet a small memory
 
 
 def inpaint(
@@ -84,38 +85,83 @@ def inpaint(
     window = np.hanning(size + 2)[1:-1]
     # Frames overlap by 7/8 or more, and lie symmetrically about the gap.
     starts = np.linspace(0, geometry.gap, 1 + math.ceil(8 * geometry.gap / size)).astype(int)
-    restored, weight = np.zeros_like(signals), np.zeros(geometry.length)
-    for start in starts:
-        frame = slice(start, start + size)
-        known = np.ones(geometry.length, dtype=bool)
-        known[geometry.gap_samples] = False
-        weight[frame] += window**2
-        for row, signal in zip(restored, signals, strict=True):
-            row[frame] += window * _restore(window * signal[frame], known[frame], step, sparsity, tolerance)
+    missing = np.zeros(geometry.length, dtype=bool)
+    missing[geometry.gap_samples] = True
+    pieces = [slice(start, start + size) for start in starts]
+    unknown = np.stack([missing[piece] for piece in pieces])
+    weight = np.zeros(geometry.length)
+    for piece in pieces:
+        weight[piece] += window**2
+    restored = np.zeros_like(signals)
+    for first in range(0, len(signals), _CHUNK):
+        chunk = slice(first, first + _CHUNK)
+        frames = np.stack([window * signals[chunk, piece] for piece in pieces], axis=1)
+        masks = np.broadcast_to(unknown, frames.shape).reshape(-1, size)
+        done = _restore(frames.reshape(-1, size), masks, step, sparsity, tolerance).reshape(frames.shape)
+        for i, piece in enumerate(pieces):
+            restored[chunk, piece] += window * done[:, i]
     gap = np.ldexp((restored / weight)[:, geometry.gap_samples], -shifts[:, None])
     bound = lpc.BOUND * peaks[:, None]
     return np.clip(gap, -bound, bound)
 
 
+@lpc.jit
+def _power(spectrum, dual, summed, power):  # type: ignore[no-untyped-def]
+    """Sum of spectrum and dual variable, and its power (all [rows, bins])."""
+    for row in range(len(power)):
+        for k in range(power.shape[1]):
+            value = spectrum[row, k] + dual[row, k]
+            summed[row, k] = value
+            power[row, k] = value.real * value.real + value.imag * value.imag
+
+
+@lpc.jit
+def _keep_largest(summed, power, threshold, dual, shifted):  # type: ignore[no-untyped-def]
+    """Set what lies below each row's threshold to zero, in place; `shifted` receives the rest less the dual."""
+    for row in range(len(power)):
+        least = threshold[row]
+        for k in range(power.shape[1]):
+            value = summed[row, k] if power[row, k] >= least else 0j
+            summed[row, k] = value
+            shifted[row, k] = value - dual[row, k]
+
+
+@lpc.jit
+def _update(spectrum, sparse, dual, norm):  # type: ignore[no-untyped-def]
+    """Add the difference of spectrum and sparse spectrum to the dual variable; `norm` [rows] receives its norm."""
+    for row in range(len(norm)):
+        energy = 0.0
+        for k in range(spectrum.shape[1]):
+            difference = spectrum[row, k] - sparse[row, k]
+            energy += difference.real * difference.real + difference.imag * difference.imag
+            dual[row, k] += difference
+        norm[row] = math.sqrt(energy)
+
+
 def _restore(
-    frame: NDArray[np.float64], known: NDArray[np.bool_], step: int, sparsity: int, tolerance: float
+    frames: NDArray[np.float64], unknown: NDArray[np.bool_], step: int, sparsity: int, tolerance: float
 ) -> NDArray[np.float64]:
-    """A-SPAIN on one windowed frame, whose unknown samples are zero."""
-    size = _REDUNDANCY * frame.size
-    samples = frame[known]
-    enough = tolerance * np.linalg.norm(samples)
-    spectrum = fft.rfft(frame, size, norm="ortho")
+    """A-SPAIN on windowed frames [rows, samples], whose unknown samples are zero; each row ends when it is done."""
+    size = _REDUNDANCY * frames.shape[1]
+    restored, rows = frames.copy(), np.arange(len(frames))
+    enough = tolerance * np.linalg.norm(frames, axis=1)
+    spectrum = fft.rfft(frames, size, norm="ortho")
     dual = np.zeros_like(spectrum)
-    for count in range(step, min(sparsity, spectrum.size) + 1, step):
-        summed = spectrum + dual
-        power = summed.real**2 + summed.imag**2
-        sparse = np.where(power >= np.partition(power, -count)[-count], summed, 0.0)
-        frame = fft.irfft(sparse - dual, size, norm="ortho")[: frame.size]
-        frame[known] = samples
-        spectrum = fft.rfft(frame, size, norm="ortho")
-        difference = spectrum - sparse
+    for count in range(step, min(sparsity, spectrum.shape[1]) + 1, step):
+        sparse, shifted = np.empty_like(spectrum), np.empty_like(spectrum)
+        power, norm = np.empty(spectrum.shape), np.empty(len(rows))
+        _power(spectrum, dual, sparse, power)
+        _keep_largest(sparse, power, np.partition(power, -count, axis=1)[:, -count], dual, shifted)
+        found = fft.irfft(shifted, size, norm="ortho", overwrite_x=True)[:, : frames.shape[1]]
+        estimate = np.where(unknown, found, frames)
+        spectrum = fft.rfft(estimate, size, norm="ortho", overwrite_x=True)
+        _update(spectrum, sparse, dual, norm)
+        restored[rows] = estimate
         # Each coefficient between 0 Hz and half the sample rate stands for its mirror image as well.
-        if math.sqrt(2.0) * np.linalg.norm(difference) <= enough:
-            break
-        dual += difference
-    return frame
+        going = math.sqrt(2.0) * norm > enough
+        if not going.all():
+            rows, frames, unknown, enough = rows[going], frames[going], unknown[going], enough[going]
+            spectrum, dual = spectrum[going], dual[going]
+            if not rows.size:
+                break
+    return restored
