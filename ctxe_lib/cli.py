@@ -18,6 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
 
+CorpusNames = Annotated[
+    str, typer.Option("--corpus", help="Name of a corpus, such as music-full, or several joined by +.")
+]
 CorpusName = Annotated[str, typer.Option("--corpus", help="Name of a corpus, such as music-full; see data_scripts/.")]
 Run = Annotated[str, typer.Argument(help="Name of the run: its folder below runs/.")]
 
@@ -30,8 +33,8 @@ def _fail(error: Exception) -> typer.Exit:
 @app.command()
 def train(
     run: Run,
-    kind: Annotated[Literal["magnitude", "complex"], typer.Option(help="Network type.")] = "magnitude",
-    corpus: CorpusName = "music-quick",
+    kind: Annotated[Literal["magnitude", "complex", "hybrid"], typer.Option(help="Network type.")] = "magnitude",
+    corpus: CorpusNames = "music-quick",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps in all; may be raised when resuming.")] = 1000,
     recipe: Annotated[
         Literal["short", "paper"],
@@ -40,32 +43,42 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, help="Examples per step.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
     cooldown: Annotated[int | None, typer.Option(min=0, help="Last steps, over which the rate falls to zero.")] = None,
-    loss: Annotated[Literal["paper", "released"], typer.Option(help="Equation (1), or the released code's.")] = "paper",
+    loss: Annotated[
+        Literal["paper", "released"], typer.Option(help="Equation (1), or the released code's; for encoders.")
+    ] = "paper",
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value of ctxe_lib.hybrid.Options; may be repeated.")
+    ] = None,
+    pool: Annotated[int | None, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
     until: Annotated[int | None, typer.Option(min=1, help="Stop after this step, with a checkpoint.")] = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a context encoder; the same command resumes a run that was stopped or killed."""
-    from ctxe_lib.corpus import Corpus
+    from ctxe_lib.corpus import open_corpora
     from ctxe_lib.geometry import Geometry
     from ctxe_lib.paths import data_folder, runs_folder
     from ctxe_lib.training import Recipe, Trainer, TrainingStopped, read_log
 
-    given: dict[str, Any] = {"loss": loss, "seed": seed}
-    optional = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every}
+    given: dict[str, Any] = {"seed": seed}
+    optional = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every, "pool": pool}
     given |= {key: value for key, value in optional.items() if value is not None}
     try:
-        if recipe == "paper":
-            chosen = dataclasses.replace(Recipe.paper(kind, corpus), **given)
+        if kind == "hybrid":
+            chosen = Recipe.hybrid(corpus, steps, options=_options(option or []), **given)
+        elif option:
+            raise ValueError(f"--option {option[0]}: only --kind hybrid has options")
+        elif recipe == "paper":
+            chosen = dataclasses.replace(Recipe.paper(kind, corpus), loss=loss, **given)
         else:
-            chosen = Recipe(kind=kind, corpus=corpus, steps=steps, **given)
+            chosen = Recipe(kind=kind, corpus=corpus, steps=steps, loss=loss, **given)
         folder = runs_folder() / run
-        trainer = Trainer(chosen, Corpus.open(data_folder() / corpus), Geometry(), folder)
+        trainer = Trainer(chosen, open_corpora(corpus, data_folder()), Geometry(), folder)
         if trainer.step:
             console.print(f"resuming {run} at step {trainer.step} of {chosen.steps}")
         trainer.train(progress=progress, until=until)
-    except (FileNotFoundError, ValueError, TrainingStopped) as error:
+    except (OSError, ValueError, TrainingStopped) as error:
         raise _fail(error) from None
     last = read_log(folder).iloc[-1]
     console.print(
@@ -82,7 +95,7 @@ def export(
     note: Annotated[str, typer.Option(help="Remark for the card.")] = "",
 ) -> None:
     """Store a run's network in weights/, in half precision with its card and log."""
-    from ctxe_lib.corpus import Corpus
+    from ctxe_lib.corpus import open_corpora
     from ctxe_lib.files import write_atomically
     from ctxe_lib.geometry import Geometry
     from ctxe_lib.paths import data_folder, runs_folder, weights_folder
@@ -94,19 +107,27 @@ def export(
     try:
         stored = json.loads((folder / "recipe.json").read_text())
         chosen = recipe_from(stored)
-        corpus = Corpus.open(data_folder() / chosen.corpus)
+        corpus = open_corpora(chosen.corpus, data_folder())
         trainer = Trainer(chosen, corpus, Geometry(**stored["geometry"]), folder)
         encoder = trainer.result(which)
         log = read_log(folder)
         row = log[log["step"] == trainer.step].iloc[0]
+        scores = {
+            "loss": "loss",
+            "snr": "snr_ms_db" if chosen.kind == "hybrid" else "snr_raw_db",
+            "snr_td": "snr_td_db",
+        }
         card = {
-            "what": f"{chosen.kind} network of the paper, averaged weights at the {which} validation",
+            "what": ("hybrid" if chosen.kind == "hybrid" else f"{chosen.kind} network of the paper")
+            + f", averaged weights at the {which} validation",
             "recipe": dataclasses.asdict(chosen),
             "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **_material(corpus)},
             "steps": trainer.step,
             "examples": trainer.step * chosen.batch,
             "hours": round(row["seconds"] / 3600, 2),
-            "validation": {"snr_raw_db": round(row["validation_snr"], 3), "loss": round(row["validation_loss"], 5)},
+            "validation": {
+                name: round(row[f"validation_{key}"], 4) for key, name in scores.items() if f"validation_{key}" in row
+            },
             "environment": environment(),
         } | ({"note": note} if note else {})
         path = save_encoder(encoder, name, card)
@@ -114,6 +135,23 @@ def export(
         raise _fail(error) from None
     write_atomically(weights_folder() / f"{name}.log.jsonl", (folder / "log.jsonl").read_bytes())
     console.print(f"wrote {path} (step {trainer.step}, validation SNR {row['validation_snr']:.2f} dB)")
+
+
+def _options(assignments: list[str]) -> dict[str, Any]:
+    """Options of a hybrid from ``name=value`` strings; a value is JSON, or else a string."""
+    from ctxe_lib.hybrid import Options
+
+    names = [entry.name for entry in dataclasses.fields(Options)]
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        if name not in names or not value:
+            raise ValueError(f"--option {assignment} must be name=value with a name among {', '.join(names)}")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
 
 
 def _material(corpus: Any) -> dict[str, Any]:

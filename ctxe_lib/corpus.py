@@ -21,7 +21,7 @@ import os
 import shutil
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +33,18 @@ import pandas as pd
 from ctxe_lib import audio
 from ctxe_lib.geometry import Geometry
 
-__all__ = ["SPLITS", "Corpus", "Skipped", "Track", "build_corpus", "hash_split", "ordered_map", "segment_starts"]
+__all__ = [
+    "SPLITS",
+    "Corpus",
+    "JoinedCorpus",
+    "Skipped",
+    "Track",
+    "build_corpus",
+    "hash_split",
+    "open_corpora",
+    "ordered_map",
+    "segment_starts",
+]
 
 SPLITS = ("train", "validation", "test")
 """Names of the splits, 70, 20 and 10 % of the music (section 3.2 of the paper)."""
@@ -502,3 +513,64 @@ class Corpus:
         if split not in SPLITS:
             raise ValueError(f"split={split!r} must be one of {', '.join(SPLITS)}")
         return (self.tracks["split"] == split).to_numpy()[self._owners]
+
+
+class JoinedCorpus:
+    """Several corpora as one to train on; see :meth:`Corpus.read` and its like.
+
+    Positions count through the audio of the first, then of the second, and so on.
+
+    Parameters
+    ----------
+    parts : sequence of Corpus
+
+    Raises
+    ------
+    ValueError
+        If the corpora differ in their geometry.
+    """
+
+    def __init__(self, parts: Sequence[Corpus]) -> None:
+        self.parts = list(parts)
+        self.geometry = self.parts[0].geometry
+        for part in self.parts:
+            if part.geometry != self.geometry:
+                raise ValueError(f"{part.name} has {part.geometry}, {self.parts[0].name} has {self.geometry}")
+        self.tracks = pd.concat([part.tracks for part in self.parts], ignore_index=True)
+        samples = [int(part.tracks["samples"].sum()) for part in self.parts]
+        self._offsets = np.concatenate([[0], np.cumsum(samples)[:-1]]).astype(np.int64)
+
+    @property
+    def name(self) -> str:
+        """Names of the parts, joined by ``+``."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the parts' own, hexadecimal."""
+        return hashlib.sha256("".join(part.fingerprint for part in self.parts).encode()).hexdigest()
+
+    def starts(self, split: str) -> np.ndarray:
+        """Positions of the segments of a split, int64 [segments]."""
+        return self._joined(part.starts(split) for part in self.parts)
+
+    def select(self, split: str, per_track: int, seed: int) -> np.ndarray:
+        """Segments spread evenly over every track of a split, int64 [n]."""
+        return self._joined(part.select(split, per_track, seed) for part in self.parts)
+
+    def read(self, starts: np.ndarray) -> np.ndarray:
+        """Segments that begin at ascending or other positions, float32 [n, length]."""
+        owners = np.searchsorted(self._offsets, starts, side="right") - 1
+        segments = np.empty((len(starts), self.geometry.length), np.float32)
+        for i, part in enumerate(self.parts):
+            segments[owners == i] = part.read(starts[owners == i] - self._offsets[i])
+        return segments
+
+    def _joined(self, positions: Iterable[np.ndarray]) -> np.ndarray:
+        return np.concatenate([p + offset for p, offset in zip(positions, self._offsets, strict=True)])
+
+
+def open_corpora(names: str, folder: Path) -> Corpus | JoinedCorpus:
+    """Open a corpus by name, or several joined by ``+``, from the folder that holds them."""
+    parts = [Corpus.open(folder / name) for name in names.split("+")]
+    return parts[0] if len(parts) == 1 else JoinedCorpus(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from ctxe_lib import tf_stft
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.losses import LOSSES
+from ctxe_lib.metrics import snr_raw
 from ctxe_lib.networks import Kind
 
 __all__ = ["ContextEncoder", "Level", "context_level"]
@@ -68,6 +70,34 @@ class ContextEncoder:
         if self.kind == "magnitude":
             return tf.abs(coefficients)[..., None]
         return tf.stack([tf.math.real(coefficients), tf.math.imag(coefficients)], axis=-1)
+
+    def card(self) -> dict[str, Any]:
+        """What a card needs to build the network again."""
+        return {"level": self.level}
+
+    @property
+    def example_length(self) -> int:
+        """Values of an example: a segment's samples."""
+        return self.geometry.length
+
+    def examples(self, segments: np.ndarray) -> np.ndarray:
+        """Examples to train on: the segments [n, length] as they are."""
+        return segments
+
+    def _target_and_output(self, examples: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        segments, _ = self.normalise(examples)
+        output = self.model(tf_stft.network_input(segments, self.geometry), training=training)
+        return self.target(segments), output
+
+    def losses(self, examples: tf.Tensor, loss: str = "paper", training: bool = False) -> tf.Tensor:
+        """Loss per example without regularisation, [n, length] -> [n]; `loss` is a key of ``losses.LOSSES``."""
+        return LOSSES[loss](*self._target_and_output(examples, training))
+
+    def scores(self, examples: np.ndarray, loss: str = "paper") -> dict[str, np.ndarray]:
+        """Scores per example for a validation: loss, and snr (dB) of the raw output as in Table 3, [n] each."""
+        target, output = self._target_and_output(tf.constant(examples), training=False)
+        magnitudes = (np.linalg.norm(np.asarray(x, np.float64), axis=-1) for x in (target, output))
+        return {"loss": LOSSES[loss](target, output).numpy(), "snr": snr_raw(*magnitudes)}
 
     def _infer(self, segments: tf.Tensor) -> tf.Tensor:
         segments, level = self.normalise(segments)

@@ -38,6 +38,8 @@ class Method:
         From what the networks were trained on (``music`` or ``instruments``) to the :data:`Inpainter`.
     network : bool
         Whether it needs trained weights, named ``<trained on>-<name>``.
+    shared : bool
+        Whether one network serves whatever the corpus; its weights are named ``<name>``.
     """
 
     name: str
@@ -45,10 +47,13 @@ class Method:
     colour: str
     make: Callable[[str], Inpainter]
     network: bool = False
+    shared: bool = False
 
     def weights_name(self, trained_on: str) -> str | None:
         """Name of the trained weights, None where the method needs none."""
-        return f"{trained_on}-{self.name}" if self.network else None
+        if not self.network:
+            return None
+        return self.name if self.shared else f"{trained_on}-{self.name}"
 
 
 def interpolate_magnitude(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -76,7 +81,7 @@ def _interpolation(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _encoder(name: str) -> weights.ContextEncoder:
+def _encoder(name: str) -> weights.ContextEncoder | weights.Hybrid:
     return weights.load_encoder(name)[0]
 
 
@@ -87,6 +92,8 @@ def _network(name: str) -> Inpainter:
         if geometry != encoder.geometry:
             raise ValueError(f"network {name} was trained for {encoder.geometry}, not for {geometry}")
         predicted = encoder.predict(segments)
+        if encoder.kind == "hybrid":
+            return predicted
         if encoder.kind == "magnitude":
             return phase.reconstruct(segments, predicted, geometry)
         return stft.gap_audio(stft.merge(segments, predicted, geometry), geometry)
@@ -101,6 +108,7 @@ _ALL = (
     Method("sparse", "A-SPAIN", "#D55E00", lambda _: sparse.inpaint),
     Method("magnitude", "Magnitude network", "#0072B2", lambda on: _network(f"{on}-magnitude"), network=True),
     Method("complex", "Complex network", "#CC79A7", lambda on: _network(f"{on}-complex"), network=True),
+    Method("hybrid", "Hybrid", "#8E63CE", lambda _: _network("hybrid"), network=True, shared=True),
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}

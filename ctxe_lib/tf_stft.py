@@ -8,17 +8,48 @@ from __future__ import annotations
 import tensorflow as tf
 
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.stft import window
+from ctxe_lib.stft import dual_window, window
 
-__all__ = ["gap_coefficients", "network_input"]
+__all__ = ["coefficients", "gap_coefficients", "gap_signal", "network_input"]
 
 
-def _coefficients(signal: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Transform the frames of [..., samples]; the first begins at the first sample: complex64 [..., frames, bins]."""
+def coefficients(signal: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Transform the frames that lie within a signal; the first begins at its first sample.
+
+    Parameters
+    ----------
+    signal : tf.Tensor [shape=(..., samples), float32]
+    geometry : Geometry
+
+    Returns
+    -------
+    tf.Tensor [shape=(..., frames, bins), complex64]
+    """
     frames = tf.signal.frame(signal, geometry.window, geometry.hop)
     spectra = tf.signal.rfft(frames * tf.constant(window(geometry), tf.float32))
-    signs = 1 - 2 * (tf.range(geometry.bins) % 2)
-    return spectra * tf.cast(signs, tf.complex64)
+    return spectra * _centre(geometry)
+
+
+def gap_signal(spectra: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Synthesise the samples of the gap from the frames that touch it, all others being zero.
+
+    Parameters
+    ----------
+    spectra : tf.Tensor [shape=(n, gap_frames, bins), complex64]
+    geometry : Geometry
+
+    Returns
+    -------
+    tf.Tensor [shape=(n, gap), float32]
+    """
+    frames = tf.signal.irfft(spectra * _centre(geometry), [geometry.window])
+    signal = tf.signal.overlap_and_add(frames * tf.constant(dual_window(geometry), tf.float32), geometry.hop)
+    return signal[..., geometry.padding : geometry.padding + geometry.gap]
+
+
+def _centre(geometry: Geometry) -> tf.Tensor:
+    """Signs that take the phase from a frame's start to its centre, and back: [bins]."""
+    return tf.cast(1 - 2 * (tf.range(geometry.bins) % 2), tf.complex64)
 
 
 def network_input(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -36,7 +67,7 @@ def network_input(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """
     before = tf.pad(segments[:, : geometry.context], [[0, 0], [0, geometry.padding]])
     after = tf.pad(segments[:, geometry.context + geometry.gap :], [[0, 0], [geometry.padding, 0]])
-    before, after = _coefficients(before, geometry), _coefficients(after, geometry)
+    before, after = coefficients(before, geometry), coefficients(after, geometry)
     return tf.stack([tf.math.real(before), tf.math.imag(before), tf.math.real(after), tf.math.imag(after)], axis=-1)
 
 
@@ -53,4 +84,4 @@ def gap_coefficients(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     tf.Tensor [shape=(n, gap_frames, bins), complex64]
     """
     start = geometry.context - geometry.padding
-    return _coefficients(segments[:, start : geometry.length - start], geometry)
+    return coefficients(segments[:, start : geometry.length - start], geometry)

@@ -1,4 +1,4 @@
-"""Training of the context encoders (sections 2.5 and 3.4 of the paper), resumable after a kill at any moment.
+"""Training of the context encoders (sections 2.5 and 3.4 of the paper) and of the hybrid, resumable after any kill.
 
 A run lives in one folder: ``recipe.json``, ``state.safetensors`` (everything a resume needs, replaced as a whole),
 ``best.safetensors`` (the same at the best validation), ``log.jsonl`` and TensorBoard's event files. The batch of a
@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,17 +28,16 @@ from safetensors import safe_open
 from safetensors.numpy import save as dump_safetensors
 from tqdm.auto import tqdm
 
-from ctxe_lib import tf_stft
-from ctxe_lib.corpus import Corpus
+from ctxe_lib.corpus import Corpus, JoinedCorpus
 from ctxe_lib.encoder import ContextEncoder, Level
 from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
 from ctxe_lib.losses import LOSSES, regularisation
-from ctxe_lib.metrics import snr_raw
 from ctxe_lib.networks import Kind, build_network
 from ctxe_lib.weights import weight_names
 
-__all__ = ["Recipe", "Trainer", "TrainingStopped", "batch_starts", "learning_rate", "read_log"]
+__all__ = ["Recipe", "Trainer", "TrainingStopped", "batch_starts", "build_encoder", "learning_rate", "read_log"]
 
 EXTENDABLE = ("steps", "cooldown", "validate_every", "validation_segments")
 """Fields of a recipe that a resumed run may change: they leave the steps done so far as they were."""
@@ -50,9 +49,9 @@ class Recipe:
 
     Parameters
     ----------
-    kind : {'magnitude', 'complex'}
+    kind : {'magnitude', 'complex', 'hybrid'}
     corpus : str
-        Name of the corpus, such as ``music-full``.
+        Name of the corpus, such as ``music-full``, or several joined by ``+``.
     steps : int
         Optimizer steps in all.
     batch : int
@@ -64,16 +63,23 @@ class Recipe:
         ``cooldown``: linear warm-up, constant, and linearly to zero over the last ``cooldown`` steps.
     warmup, cooldown : int
         Steps of either ramp.
-    loss : {'paper', 'released'}
-        Equation (1), or the released code's variant.
+    loss : {'paper', 'released', 'snr'}
+        Equation (1), or the released code's variant; a hybrid is trained on the scores themselves.
     regularisation : float
         ``lambda`` of equation (2), for the loss summed over a batch of 256: scaled with the batch.
     equalised : bool
-        Equalised learning rate of the two last layers, see :func:`ctxe_lib.networks.build_network`.
+        Equalised learning rate of the two last layers, see :func:`ctxe_lib.networks.build_network`; of encoders only.
     level : {'none', 'context'}
-        See :class:`ctxe_lib.encoder.ContextEncoder`.
+        See :class:`ctxe_lib.encoder.ContextEncoder`; of encoders only.
     averaging : float
         Decay per step of the running average of the weights that is validated and kept; 0 for none.
+    clip : float
+        Largest norm of the gradient, all variables together; 0 for no limit.
+    pool : int
+        Training segments that batches are drawn from, chosen at random once; 0 for all. A hybrid's experts work on
+        each of them once.
+    options : dict
+        Fields of :class:`ctxe_lib.hybrid.Options` that differ from their defaults; of hybrids only.
     seed : int
         Of initial weights and data order.
     validate_every : int
@@ -82,7 +88,7 @@ class Recipe:
         Validation segments scored each time, spread over the tracks of the validation split.
     """
 
-    kind: Kind
+    kind: Kind | Literal["hybrid"]
     corpus: str
     steps: int
     batch: int = 32
@@ -90,11 +96,14 @@ class Recipe:
     schedule: Literal["paper", "cooldown"] = "cooldown"
     warmup: int = 100
     cooldown: int = 0
-    loss: Literal["paper", "released"] = "paper"
+    loss: Literal["paper", "released", "snr"] = "paper"
     regularisation: float = 0.0
     equalised: bool = True
     level: Level = "context"
     averaging: float = 0.995
+    clip: float = 0.0
+    pool: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     validate_every: int = 200
     validation_segments: int = 256
@@ -104,17 +113,29 @@ class Recipe:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be an integer > 0")
         for name, choices in {
-            "kind": ("magnitude", "complex"),
+            "kind": ("magnitude", "complex", "hybrid"),
             "schedule": ("paper", "cooldown"),
-            "loss": tuple(LOSSES),
+            "loss": ("snr",) if self.kind == "hybrid" else tuple(LOSSES),
             "level": ("none", "context"),
         }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(choices)}")
+        if self.options:
+            if self.kind != "hybrid":
+                raise ValueError(f"options={self.options}: only a hybrid has any")
+            Options(**self.options)
+        if self.pool < 0 or self.clip < 0:
+            raise ValueError(f"pool={self.pool} and clip={self.clip} must not be negative")
         if not 0 <= self.averaging < 1:
             raise ValueError(f"averaging={self.averaging} must lie in [0, 1)")
         if self.rate <= 0:
             raise ValueError(f"rate={self.rate} must be > 0")
+
+    @classmethod
+    def hybrid(cls, corpus: str, steps: int, **changes: Any) -> Recipe:
+        """The recipe of the hybrid; `changes` are fields of a recipe."""
+        defaults: dict[str, Any] = {"batch": 32, "loss": "snr", "clip": 1.0, "pool": 100_000}
+        return cls(kind="hybrid", corpus=corpus, steps=steps, **defaults | changes)
 
     @classmethod
     def paper(cls, kind: Kind, corpus: str) -> Recipe:
@@ -166,7 +187,8 @@ def read_log(run: Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         step, examples, seconds (of training, over all resumes), loss (mean per example since the last row),
-        validation_loss, validation_snr (dB, on the raw output as in Table 3), rate, examples_per_second.
+        validation_loss, validation_snr (dB; on the raw output as in Table 3, of a hybrid SNR_MS), of a hybrid
+        validation_snr_td (dB), rate, examples_per_second.
     """
     path = run / "log.jsonl" if run.is_dir() else run
     return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
@@ -178,7 +200,7 @@ class Trainer:
     Parameters
     ----------
     recipe : Recipe
-    corpus : Corpus
+    corpus : Corpus or JoinedCorpus
         Its train and validation splits are used.
     geometry : Geometry
     folder : Path
@@ -190,39 +212,36 @@ class Trainer:
         If the folder holds a run of another recipe, or the corpus has nothing to train or validate on.
     """
 
-    def __init__(self, recipe: Recipe, corpus: Corpus, geometry: Geometry, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, corpus: Corpus | JoinedCorpus, geometry: Geometry, folder: Path) -> None:
         self.recipe, self.corpus, self.geometry, self.folder = recipe, corpus, geometry, folder
         self.starts = corpus.starts("train")
         if not len(self.starts):
             raise ValueError(f"corpus {corpus.name} has no training segments")
+        if 0 < recipe.pool < len(self.starts):
+            self.starts = np.random.default_rng(recipe.seed).choice(self.starts, recipe.pool, replace=False)
+            self.starts.sort()
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         keras.utils.set_random_seed(recipe.seed)
-        self.encoder, self.averaged = (
-            ContextEncoder(
-                build_network(recipe.kind, geometry, equalised=recipe.equalised, seed=recipe.seed),
-                geometry,
-                recipe.kind,
-                recipe.level,
-            )
-            for _ in range(2)
-        )
-        self.optimizer = keras.optimizers.Adam(recipe.rate)
+        self.encoder, self.averaged = (build_encoder(recipe, geometry) for _ in range(2))
+        self.source: Corpus | JoinedCorpus | ExampleCache = corpus
+        if isinstance(self.encoder, Hybrid):
+            self.source = ExampleCache(folder.parent / ".examples", corpus, self.encoder, self.starts)
+        self.optimizer = keras.optimizers.Adam(recipe.rate, global_clipnorm=recipe.clip or None)
         self.optimizer.build(self.encoder.model.trainable_variables)
-        self._validation = self._validation_segments()
+        self._validation = self.encoder.examples(self._validation_segments())
         self._train_step = tf.function(
-            self._step_on, input_signature=[tf.TensorSpec((None, geometry.length), tf.float32), tf.TensorSpec(())]
+            self._step_on,
+            input_signature=[tf.TensorSpec((None, self.encoder.example_length), tf.float32), tf.TensorSpec(())],
         )
         self._claim_folder()
 
     # -- one step ---------------------------------------------------------------------------------------------
 
-    def _step_on(self, segments: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
-        """Update the weights on a batch [n, length]; returns the mean loss per example, without regularisation."""
+    def _step_on(self, examples: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
+        """Update the weights on a batch of examples; returns the mean loss per example, without regularisation."""
         model, recipe = self.encoder.model, self.recipe
-        segments, _ = self.encoder.normalise(segments)
-        inputs, target = tf_stft.network_input(segments, self.geometry), self.encoder.target(segments)
         with tf.GradientTape() as tape:
-            losses = LOSSES[recipe.loss](target, model(inputs, training=True))
+            losses = self.encoder.losses(examples, recipe.loss, training=True)
             # Sum over a batch of 256 plus the regulariser (equation 2), both divided by 256 whatever the batch.
             objective = tf.reduce_mean(losses)
             if recipe.regularisation:
@@ -305,20 +324,17 @@ class Trainer:
                 raise self._diverged(f"{name} is not finite")
 
     def _validate(self, loss: float, speed: float) -> dict[str, float]:
-        losses, snrs = [], []
-        for i in range(0, len(self._validation), 64):
-            segments, _ = self.averaged.normalise(tf.constant(self._validation[i : i + 64]))
-            target = self.averaged.target(segments)
-            output = self.averaged.model(tf_stft.network_input(segments, self.geometry), training=False)
-            losses.append(LOSSES[self.recipe.loss](target, output).numpy())
-            snrs.append(snr_raw(*(np.linalg.norm(np.asarray(x, np.float64), axis=-1) for x in (target, output))))
+        scores = [
+            self.averaged.scores(self._validation[i : i + 64], self.recipe.loss)
+            for i in range(0, len(self._validation), 64)
+        ]
+        means = {key: float(np.nanmean(np.concatenate([score[key] for score in scores]))) for key in scores[0]}
         return {
             "step": self.step,
             "examples": self.step * self.recipe.batch,
             "seconds": round(self.seconds, 1),
             "loss": loss,
-            "validation_loss": float(np.mean(np.concatenate(losses))),
-            "validation_snr": float(np.nanmean(np.concatenate(snrs))),
+            **{f"validation_{key}": value for key, value in means.items()},
             "rate": learning_rate(self.recipe, self.step - 1),
             "examples_per_second": round(speed, 2),
         }
@@ -350,7 +366,7 @@ class Trainer:
                 for step in range(first, last):
                     if closing.is_set():
                         return
-                    put(self.corpus.read(batch_starts(self.starts, self.recipe, step)))
+                    put(self.source.read(batch_starts(self.starts, self.recipe, step)))
             except Exception as error:
                 put(error)
 
@@ -376,7 +392,8 @@ class Trainer:
         path = self.folder / "recipe.json"
         mine = {**asdict(self.recipe), "geometry": self.geometry.to_dict(), "data": self.corpus.fingerprint}
         if path.exists():
-            theirs = json.loads(path.read_text())
+            stored = json.loads(path.read_text())
+            theirs = {**asdict(recipe_from(stored)), "geometry": stored["geometry"], "data": stored["data"]}
             changed = [k for k in mine if mine[k] != theirs.get(k) and k not in EXTENDABLE]
             if changed:
                 raise ValueError(
@@ -432,11 +449,20 @@ class Trainer:
         for i, variable in enumerate(self.optimizer.variables):
             yield f"optimizer/{i}", variable
 
-    def result(self, which: Literal["last", "best"] = "best") -> ContextEncoder:
-        """The trained encoder: averaged weights of the best validation, or of the last step."""
+    def result(self, which: Literal["last", "best"] = "best") -> ContextEncoder | Hybrid:
+        """The trained network: averaged weights of the best validation, or of the last step."""
         if which == "best":
             self._load("best")
         return self.averaged
+
+
+def build_encoder(recipe: Recipe, geometry: Geometry) -> ContextEncoder | Hybrid:
+    """The network that a recipe is for, with its initial weights."""
+    if recipe.kind == "hybrid":
+        options = Options(**recipe.options)
+        return Hybrid(build_hybrid(options, geometry, recipe.seed), geometry, options)
+    model = build_network(recipe.kind, geometry, equalised=recipe.equalised, seed=recipe.seed)
+    return ContextEncoder(model, geometry, recipe.kind, recipe.level)
 
 
 @contextmanager
@@ -456,5 +482,5 @@ def _stop_requests() -> Iterator[threading.Event]:
 
 def recipe_from(values: dict[str, Any]) -> Recipe:
     """A recipe from a run's recipe.json, whose further entries are left out."""
-    names = {field.name for field in fields(Recipe)}
+    names = {entry.name for entry in fields(Recipe)}
     return Recipe(**{key: value for key, value in values.items() if key in names})

@@ -20,6 +20,7 @@ from safetensors.numpy import save as dump_safetensors
 from ctxe_lib.encoder import ContextEncoder
 from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.hybrid import Hybrid, Options, build_hybrid
 from ctxe_lib.networks import build_network
 from ctxe_lib.paths import weights_folder
 
@@ -39,16 +40,16 @@ def _gains(model: keras.Model) -> dict[str, float]:
     return {f"{layer.name}/kernel": layer.gain for layer in model.layers if getattr(layer, "gain", 1.0) != 1.0}
 
 
-def save_encoder(encoder: ContextEncoder, name: str, card: dict[str, Any], folder: Path | None = None) -> Path:
-    """Store an encoder's weights in half precision, with their card.
+def save_encoder(encoder: ContextEncoder | Hybrid, name: str, card: dict[str, Any], folder: Path | None = None) -> Path:
+    """Store a network's weights in half precision, with their card.
 
     Parameters
     ----------
-    encoder : ContextEncoder
+    encoder : ContextEncoder or Hybrid
     name : str
         File stem, such as ``music-magnitude``.
     card : dict
-        Provenance and scores; kind, geometry, level and the SHA-256 are added.
+        Provenance and scores; kind, geometry, level or options, and the SHA-256 are added.
     folder : Path, optional
         ``weights/`` by default.
 
@@ -76,8 +77,8 @@ def save_encoder(encoder: ContextEncoder, name: str, card: dict[str, Any], folde
     description = {
         "name": name,
         "kind": encoder.kind,
-        "level": encoder.level,
         "geometry": encoder.geometry.to_dict(),
+        **encoder.card(),
         "sha256": hashlib.sha256(content).hexdigest(),
         **card,
     }
@@ -114,7 +115,7 @@ def read_card(name: str, folder: Path | None = None) -> dict[str, Any]:
 
 def load_encoder(
     name: str, folder: Path | None = None, *, layers: Literal["auto", "plain", "fast"] = "auto"
-) -> tuple[ContextEncoder, dict[str, Any]]:
+) -> tuple[ContextEncoder | Hybrid, dict[str, Any]]:
     """Load a trained network by name and verify its hash.
 
     Parameters
@@ -124,11 +125,11 @@ def load_encoder(
     folder : Path, optional
         ``weights/`` by default.
     layers : {'auto', 'plain', 'fast'}
-        See :func:`ctxe_lib.networks.build_network`.
+        See :func:`ctxe_lib.networks.build_network`; a hybrid has one kind of layers.
 
     Returns
     -------
-    encoder : ContextEncoder
+    encoder : ContextEncoder or Hybrid
     card : dict
 
     Raises
@@ -149,7 +150,15 @@ def load_encoder(
         )
     tensors = parse_safetensors(content)
     geometry = Geometry(**card["geometry"])
-    model = build_network(card["kind"], geometry, layers=layers)
+    encoder: ContextEncoder | Hybrid
+    if card["kind"] == "hybrid":
+        options = Options(**card["options"])
+        encoder = Hybrid(build_hybrid(options, geometry), geometry, options)
+    else:
+        encoder = ContextEncoder(
+            build_network(card["kind"], geometry, layers=layers), geometry, card["kind"], card["level"]
+        )
+    model = encoder.model
     names = weight_names(model)
     if set(names) != set(tensors):
         raise ValueError(f"{path} does not hold this network's weights: {sorted(set(names) ^ set(tensors))[:4]} differ")
@@ -157,4 +166,4 @@ def load_encoder(
         if tensors[key].shape != tuple(variable.shape):
             raise ValueError(f"{path}: {key} has shape {tensors[key].shape}, the network wants {tuple(variable.shape)}")
         variable.assign(tensors[key].astype(np.float32))
-    return ContextEncoder(model, geometry, card["kind"], card["level"]), card
+    return encoder, card
