@@ -22,7 +22,7 @@ from ctxe_lib.stft import stft
 if TYPE_CHECKING:
     from ctxe_lib.inpaint import Method
 
-__all__ = ["bars", "decibels", "gap_mark", "plane", "spectrogram", "style", "table", "waveform"]
+__all__ = ["bars", "curve", "decibels", "gap_mark", "plane", "spectrogram", "style", "table", "waveform"]
 
 _INK = "#333333"
 _GAP = "#D55E00"
@@ -210,6 +210,26 @@ def bars(ax: Axes, summary: pd.DataFrame, methods: Mapping[str, Method], *, labe
     )
     ax.grid(axis="y")
     ax.set_ylabel(label)
+
+
+def curve(ax: Axes, summary: pd.DataFrame, x: str, **line: Any) -> None:
+    """Draw means over a quantity, with the band of their confidence intervals.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    summary : pandas.DataFrame
+        One row per value of the quantity: the quantity, mean, low, high (see
+        :func:`ctxe_lib.statistics.summarise`). Intervals may be NaN.
+    x : str
+        Column with the quantity.
+    **line
+        Options of ``Axes.plot``.
+    """
+    options: dict[str, Any] = {"marker": "o", "markersize": 3} | line
+    (drawn,) = ax.plot(summary[x], summary["mean"], **options)
+    ax.fill_between(summary[x], summary["low"], summary["high"], color=drawn.get_color(), alpha=0.15, linewidth=0)
+    ax.grid(axis="y")
 
 
 def table(
