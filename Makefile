@@ -143,8 +143,8 @@ test: $(READY) $(ASSETS) ## lint, type check and test
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(READY) ## run the benchmarks
-	$(BIN)/pytest tests/benchmarks --benchmark-only
+bench: $(READY) ## time the library against what one would take instead, and write results/bench.json
+	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-quiet --bench-json results/bench.json
 
 train: $(CORPORA) ## train a network; ARGS="..." as in 'ctxe train --help'
 	$(BIN)/ctxe train $(ARGS)

@@ -143,7 +143,7 @@ def _restore(
 ) -> NDArray[np.float64]:
     """A-SPAIN on windowed frames [rows, samples], whose unknown samples are zero; each row ends when it is done."""
     size = _REDUNDANCY * frames.shape[1]
-    restored, rows = frames.copy(), np.arange(len(frames))
+    restored, estimate, rows = frames.copy(), frames, np.arange(len(frames))
     enough = tolerance * np.linalg.norm(frames, axis=1)
     spectrum = fft.rfft(frames, size, norm="ortho")
     dual = np.zeros_like(spectrum)
@@ -156,12 +156,14 @@ def _restore(
         estimate = np.where(unknown, found, frames)
         spectrum = fft.rfft(estimate, size, norm="ortho", overwrite_x=True)
         _update(spectrum, sparse, dual, norm)
-        restored[rows] = estimate
         # Each coefficient between 0 Hz and half the sample rate stands for its mirror image as well.
         going = math.sqrt(2.0) * norm > enough
         if not going.all():
-            rows, frames, unknown, enough = rows[going], frames[going], unknown[going], enough[going]
+            restored[rows[~going]] = estimate[~going]
+            rows, estimate = rows[going], estimate[going]
+            frames, unknown, enough = frames[going], unknown[going], enough[going]
             spectrum, dual = spectrum[going], dual[going]
             if not rows.size:
                 break
+    restored[rows] = estimate
     return restored

@@ -1,24 +1,23 @@
-"""LPC and its relatives against what one would take instead; compare within a group, the ratios are in brackets.
+"""LPC and its relatives against what one would take instead.
 
-``extra_info`` of the library's version tells the floating-point operations of the direct recursion and the
-extrapolation, and how far the measured time is from what they would take at this machine's measured peak on one core.
+The lower bound of LPC is that of the direct recursion and the extrapolation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
 import pytest
 import spectrum
-from pytest_benchmark.fixture import BenchmarkFixture
 from scipy.signal import lfilter, lfiltic
 
 from ctxe_lib import janssen, lpc, sparse
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.parallel import map_batches
 
 GEOMETRY = Geometry()
 ORDER = 1000
@@ -27,10 +26,7 @@ ORDER = 1000
 @pytest.fixture(scope="module")
 def segments() -> np.ndarray:
     with np.load(Path(__file__).parents[1] / "reference" / "lpc.npz") as archive:
-        audio = archive["segment"] / 32768
-    for module in (lpc, janssen):
-        module.inpaint(audio[:1], GEOMETRY)  # compiled before it is timed
-    return audio
+        return archive["segment"] / 32768
 
 
 def operations(geometry: Geometry, order: int) -> float:
@@ -65,44 +61,29 @@ def of_spectrum(x: np.ndarray, order: int) -> np.ndarray:
     return np.concatenate([[1.0], np.real(spectrum.arburg(x, order)[0])])
 
 
-def library(segments: np.ndarray) -> np.ndarray:
-    return lpc.inpaint(segments, GEOMETRY, order=ORDER)
+def test_lpc(compare: Callable[..., dict[str, Any]], segments: np.ndarray, thorough: bool) -> None:
+    segment = segments[1:2]
+    others = {"librosa.lpc, scipy lfilter": partial(with_filter, of_librosa, segment)}
+    if thorough:
+        others["spectrum.arburg, scipy lfilter"] = partial(with_filter, of_spectrum, segment)
+    ours = partial(lpc.inpaint, segment, GEOMETRY, order=ORDER)
+    compare("LPC, both sides", ours, others, operations=operations(GEOMETRY, ORDER), rounds=100)
+    np.testing.assert_allclose(ours(), with_filter(of_librosa, segment), rtol=0, atol=1e-3)
 
 
-@pytest.mark.benchmark(group="LPC of a segment, both sides")
-@pytest.mark.parametrize("burg", [library, of_librosa, of_spectrum])
-def test_lpc(
-    burg: Callable[..., np.ndarray],
-    benchmark: BenchmarkFixture,
-    segments: np.ndarray,
-    request: pytest.FixtureRequest,
-    peak_rate: float,
+@pytest.mark.parametrize(("module", "task"), [(janssen, "Janssen"), (sparse, "A-SPAIN")])
+def test_stronger_references(
+    module: Any, task: str, compare: Callable[..., dict[str, Any]], segments: np.ndarray
 ) -> None:
-    if burg is not library:
-        if not request.config.getoption("benchmark_only"):
-            pytest.skip("slow, and only of interest beside the library: --benchmark-only")
-        rounds = 10 if burg is of_librosa else 1
-        benchmark.pedantic(with_filter, args=(burg, segments[1:2]), rounds=rounds, warmup_rounds=min(rounds - 1, 1))
-        return
-    gap = benchmark.pedantic(library, args=(segments[1:2],), rounds=100, warmup_rounds=2)
-    np.testing.assert_allclose(gap, with_filter(of_librosa, segments[1:2]), rtol=0, atol=1e-3)
-    bound = operations(GEOMETRY, ORDER) / peak_rate
-    benchmark.extra_info |= {
-        "segment_ms": 1e3 * benchmark.stats.stats.min,
-        "megaflop": operations(GEOMETRY, ORDER) / 1e6,
-        "lower_bound_ms": 1e3 * bound,
-        "times_lower_bound": benchmark.stats.stats.min / bound,
-    }
+    compare(task, partial(module.inpaint, segments, GEOMETRY), items=len(segments), rounds=3)
 
 
-@pytest.mark.benchmark(group="Restoring a segment")
-@pytest.mark.parametrize("module", [lpc, janssen, sparse])
-def test_methods(module: object, benchmark: BenchmarkFixture, segments: np.ndarray) -> None:
-    benchmark.pedantic(module.inpaint, args=(segments[1:2], GEOMETRY), rounds=5)  # type: ignore[attr-defined]
-
-
-@pytest.mark.benchmark(group="LPC on one and two cores, 256 segments")
-@pytest.mark.parametrize("cores", [1, 2])
-def test_cores(cores: int, benchmark: BenchmarkFixture, segments: np.ndarray) -> None:
-    work = np.tile(segments, (32, 1))
-    benchmark.pedantic(map_batches, args=(library, work), kwargs={"n_jobs": cores, "batch": 16}, rounds=5)
+@pytest.mark.parametrize(
+    ("module", "task", "batch"),
+    [(lpc, "LPC, both sides", 32), (janssen, "Janssen", 32), (sparse, "A-SPAIN", 4)],
+)
+def test_two_cores(
+    module: Any, task: str, batch: int, on_two_cores: Callable[..., dict[str, Any]], segments: np.ndarray
+) -> None:
+    work = np.resize(segments, (batch, GEOMETRY.length))
+    on_two_cores(task, partial(module.inpaint, geometry=GEOMETRY), work, batch=batch)

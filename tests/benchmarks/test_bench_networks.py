@@ -1,12 +1,12 @@
-"""Fast layers against plain Keras layers, paired: each round runs both, so that other load falls on both alike."""
+"""Fast layers against plain Keras layers."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -15,7 +15,7 @@ from ctxe_lib.geometry import Geometry
 from ctxe_lib.losses import weighted_nmse
 from ctxe_lib.networks import build_network
 
-BATCH, ROUNDS = 32, 5
+BATCH = 32
 
 
 def work(layers: str, task: str) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -41,19 +41,15 @@ def work(layers: str, task: str) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 @pytest.mark.parametrize(("task", "least"), [("training", 2.0), ("inference", 2.5)])
-def test_fast_against_plain(task: str, least: float, record_property: Callable[[str, object], None]) -> None:
+def test_fast_against_plain(task: str, least: float, compare: Callable[..., dict[str, Any]]) -> None:
     segments = tf.random.stateless_normal((BATCH, Geometry().length), (0, 0)) * 0.1
-    steps = {layers: work(layers, task) for layers in ("plain", "fast")}
-    seconds: dict[str, list[float]] = {layers: [] for layers in steps}
-    for round_ in range(ROUNDS + 1):
-        for layers, step in steps.items():
-            start = time.perf_counter()
-            step(segments).numpy()
-            if round_:  # the first one traces and compiles
-                seconds[layers].append(time.perf_counter() - start)
-    rates = {layers: BATCH / float(np.median(values)) for layers, values in seconds.items()}
-    ratio = float(np.median(np.divide(seconds["plain"], seconds["fast"])))
-    for name, value in {**rates, "ratio": ratio}.items():
-        record_property(f"{task}_{name}", round(value, 2))
-    print(f"{task}: {rates['plain']:.1f} examples/s plain, {rates['fast']:.1f} fast, ratio {ratio:.2f}")
-    assert ratio > least
+    fast, plain = (work(layers, task) for layers in ("fast", "plain"))
+
+    def run(step: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        step(segments).numpy()
+
+    run(plain)  # traces before it is timed
+    others = {"plain Keras layers": partial(run, plain)}
+    options = {"items": BATCH, "unit": "example", "rounds": 5}
+    row = compare(f"Magnitude network, {task}, all cores", partial(run, fast), others, **options)
+    assert row["alternatives"]["plain Keras layers"]["ratio"] > least

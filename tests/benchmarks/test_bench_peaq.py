@@ -1,18 +1,18 @@
-"""PEAQ against a plain NumPy version, frame by frame; compare within a group, the ratios are in brackets.
+"""PEAQ against a plain NumPy version, frame by frame.
 
-``extra_info`` of the compiled version tells the floating-point operations of the Fourier transforms and the spreading,
-and how far the measured time is from what they would take at this machine's measured peak on one core. The bound leaves
-out about 260,000 exponentials, logarithms and powers per pair.
+The lower bound is that of the Fourier transforms and the spreading; it leaves out about 260,000 exponentials,
+logarithms and powers per pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from ctxe_lib import peaq
 
@@ -21,16 +21,20 @@ FRAMES = 93  # of 2 s of sound
 
 
 @pytest.fixture(scope="module", params=["noise everywhere", "gap of 64 ms"])
-def pair(request: pytest.FixtureRequest) -> Pair:
+def damage(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def pair(damage: str) -> Pair:
     """Two seconds at 48 kHz, int16: every frame differs, or only those that touch the gap."""
     with np.load(Path(__file__).parents[1] / "reference" / "peaq.npz") as archive:
         reference = archive["ref48_notes"]
     degraded = reference.copy()
-    if request.param == "gap of 64 ms":
+    if damage == "gap of 64 ms":
         degraded[24_000:27_072] = 0
     else:
         degraded += np.random.default_rng(0).integers(-300, 300, len(degraded), dtype=np.int16)
-    peaq.odg(reference, degraded, peaq.RATE)  # compiled before it is timed
     return reference, degraded
 
 
@@ -157,38 +161,20 @@ def compiled(reference: np.ndarray, degraded: np.ndarray) -> float:
     return peaq.odg(reference, degraded, peaq.RATE).odg
 
 
-@pytest.mark.parametrize("method", [compiled, plain])
-def test_pair(
-    method: Callable[..., float],
-    benchmark: BenchmarkFixture,
-    pair: Pair,
-    peak_rate: float,
-    request: pytest.FixtureRequest,
-) -> None:
-    benchmark.group = f"PEAQ of a pair of 2 s, {request.node.callspec.params['pair']}"
-    if method is plain:
-        if not request.config.getoption("benchmark_only"):
-            pytest.skip("slow, and only of interest beside the others: --benchmark-only")
-        benchmark.pedantic(plain, args=pair, rounds=2)
-        return
-    grade = benchmark.pedantic(compiled, args=pair, rounds=20)
-    assert grade == pytest.approx(plain(*pair), abs=1e-9)
-    bound = operations() / peak_rate
-    benchmark.extra_info |= {
-        "pair_ms": 1e3 * benchmark.stats.stats.min,
-        "megaflop": operations() / 1e6,
-        "lower_bound_ms": 1e3 * bound,
-        "times_lower_bound": benchmark.stats.stats.min / bound,
-    }
+def grades(pairs: Sequence[Pair]) -> np.ndarray:
+    return np.array([compiled(*pair) for pair in pairs])
 
 
-@pytest.mark.benchmark(group="PEAQ of another version of a reference")
-def test_version(benchmark: BenchmarkFixture, pair: Pair) -> None:
-    benchmark.pedantic(peaq.Reference(pair[0], peaq.RATE).odg, args=pair[1:], rounds=20)
+def test_pair(compare: Callable[..., dict[str, Any]], pair: Pair, damage: str) -> None:
+    others = {"plain NumPy, frame by frame": partial(plain, *pair)}
+    compare(f"PEAQ of 2 s, {damage}", partial(compiled, *pair), others, unit="pair", operations=operations())
+    assert compiled(*pair) == pytest.approx(plain(*pair), abs=1e-9)
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_cores(cores: int, benchmark: BenchmarkFixture, pair: Pair, request: pytest.FixtureRequest) -> None:
-    benchmark.group = f"PEAQ on one and two cores, 48 pairs, {request.node.callspec.params['pair']}"
-    signals = [[x] * 48 for x in pair]
-    benchmark.pedantic(peaq.odg_many, args=(*signals, peaq.RATE), kwargs={"n_jobs": cores}, rounds=3)
+def test_version(compare: Callable[..., dict[str, Any]], pair: Pair, damage: str) -> None:
+    heard = peaq.Reference(pair[0], peaq.RATE)
+    compare(f"PEAQ of another version, {damage}", partial(heard.odg, pair[1]), unit="version")
+
+
+def test_two_cores(on_two_cores: Callable[..., dict[str, Any]], pair: Pair, damage: str) -> None:
+    on_two_cores(f"PEAQ of 2 s, {damage}", grades, [pair] * 8, unit="pair", batch=8)

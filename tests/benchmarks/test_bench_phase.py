@@ -1,20 +1,18 @@
-"""Phase recovery against what one would take instead; compare within a group, the ratios are in brackets.
+"""Phase recovery against what one would take instead.
 
-``extra_info`` of the compiled version tells the floating-point operations that the algorithm needs, this machine's
-measured peak on one core, and how far the measured time is from their quotient.
+The lower bound is that of the iterations; PGHI, mostly comparisons, is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
 import pytest
-from joblib import Parallel, delayed
-from pytest_benchmark.fixture import BenchmarkFixture
-from threadpoolctl import threadpool_limits
 
 from ctxe_lib import phase
 from ctxe_lib.geometry import Geometry
@@ -30,16 +28,23 @@ def work() -> tuple[np.ndarray, np.ndarray]:
     """Segments [8, length] and the gap's original magnitude."""
     with np.load(Path(__file__).parents[1] / "reference" / "pghi.npz") as archive:
         segments = archive["segment"][:N] / 32768
-    magnitude = np.abs(stft(segments, GEOMETRY))[:, GEOMETRY.touched_frames]
-    phase.reconstruct(segments, magnitude, GEOMETRY, iterations=1)  # compiled before it is timed
-    return segments, magnitude
+    return segments, touched(segments)
+
+
+def touched(segments: np.ndarray) -> np.ndarray:
+    """Original magnitudes of the frames that touch the gap."""
+    return np.abs(stft(segments, GEOMETRY))[:, GEOMETRY.touched_frames]
+
+
+def recover(segments: np.ndarray) -> np.ndarray:
+    return phase.reconstruct(segments, touched(segments), GEOMETRY)
 
 
 def operations(geometry: Geometry) -> float:
     """Floating-point operations of a segment's iterations on the frames that touch the gap.
 
     For a frame: two real FFTs of N samples at 2 N log2 N - 4 N + 6 each (split radix), two windows, the overlap-add,
-    and 14 operations for each coefficient (magnitude, scaling, acceleration). PGHI, mostly comparisons, is left out.
+    and 14 operations for each coefficient (magnitude, scaling, acceleration).
     """
     samples = geometry.window
     fft = 2 * samples * np.log2(samples) - 4 * samples + 6
@@ -65,50 +70,31 @@ def plain(segments: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
     return signals[:, GEOMETRY.gap_samples]
 
 
-def griffinlim(segments: np.ndarray, _: np.ndarray) -> np.ndarray:
+def griffinlim(segments: np.ndarray) -> np.ndarray:
     """librosa's, which knows no context: the whole segment from its magnitude."""
     whole = np.abs(stft(segments, GEOMETRY)).swapaxes(-1, -2)
     sizes = {"n_fft": GEOMETRY.window, "hop_length": GEOMETRY.hop}
     return librosa.griffinlim(whole, n_iter=ITERATIONS, momentum=0.99, random_state=0, **sizes)
 
 
-@pytest.mark.benchmark(group=f"PGHI and {ITERATIONS} Griffin-Lim iterations, {N} segments")
-@pytest.mark.parametrize("method", [phase.reconstruct, plain, griffinlim])
-def test_recovery(
-    method: Callable[..., np.ndarray],
-    benchmark: BenchmarkFixture,
-    work: tuple[np.ndarray, np.ndarray],
-    peak_rate: float,
-    request: pytest.FixtureRequest,
-) -> None:
-    if method is not phase.reconstruct:
-        if not request.config.getoption("benchmark_only"):
-            pytest.skip("slow, and only of interest beside the others: --benchmark-only")
-        benchmark.pedantic(method, args=work, rounds=2, warmup_rounds=1)  # librosa compiles at its first call
-        return
-    with threadpool_limits(1):
-        gap = benchmark.pedantic(method, args=(*work, GEOMETRY), rounds=8)
-    np.testing.assert_allclose(gap[0], plain(work[0][:1], work[1][:1])[0], rtol=0, atol=1e-9)
-    bound = N * operations(GEOMETRY) / peak_rate
-    benchmark.extra_info |= {
-        "segment_ms": 1e3 * benchmark.stats.stats.min / N,
-        "megaflop": operations(GEOMETRY) / 1e6,
-        "lower_bound_ms": 1e3 * bound / N,
-        "times_lower_bound": benchmark.stats.stats.min / bound,
+def test_recovery(compare: Callable[..., dict[str, Any]], work: tuple[np.ndarray, np.ndarray]) -> None:
+    ours = partial(phase.reconstruct, *work, GEOMETRY)
+    others = {
+        "plain NumPy, all frames": partial(plain, *work),
+        "librosa.griffinlim, without context": partial(griffinlim, work[0]),
     }
+    task = f"PGHI and {ITERATIONS} Griffin-Lim iterations"
+    compare(task, ours, others, items=N, operations=operations(GEOMETRY))
+    np.testing.assert_allclose(ours()[0], plain(work[0][:1], work[1][:1])[0], rtol=0, atol=1e-9)
 
 
-@pytest.mark.benchmark(group=f"PGHI alone, {N} segments")
-def test_pghi(benchmark: BenchmarkFixture, work: tuple[np.ndarray, np.ndarray]) -> None:
+def test_pghi(compare: Callable[..., dict[str, Any]], work: tuple[np.ndarray, np.ndarray]) -> None:
     coefficients = stft(work[0], GEOMETRY)
     known = np.ones(GEOMETRY.frames, dtype=bool)
     known[GEOMETRY.touched_frames] = False
     options = {"known_phase": np.angle(coefficients), "known": known}
-    benchmark.pedantic(phase.pghi, args=(np.abs(coefficients), GEOMETRY), kwargs=options, rounds=8)
+    compare("PGHI alone", partial(phase.pghi, np.abs(coefficients), GEOMETRY, **options), items=N)
 
 
-@pytest.mark.benchmark(group=f"Griffin-Lim on one and two cores, {4 * N} segments")
-@pytest.mark.parametrize("cores", [1, 2])
-def test_cores(cores: int, benchmark: BenchmarkFixture, work: tuple[np.ndarray, np.ndarray]) -> None:
-    with Parallel(n_jobs=cores, backend="threading") as pool:
-        benchmark.pedantic(lambda: pool(delayed(phase.reconstruct)(*work, GEOMETRY) for _ in range(4)), rounds=3)
+def test_two_cores(on_two_cores: Callable[..., dict[str, Any]], work: tuple[np.ndarray, np.ndarray]) -> None:
+    on_two_cores(f"PGHI and {ITERATIONS} Griffin-Lim iterations", recover, np.tile(work[0], (4, 1)))
