@@ -7,7 +7,7 @@ instruments of notes), see :mod:`ctxe_lib.statistics`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -34,8 +34,10 @@ __all__ = [
     "caption",
     "dataset_statistics",
     "enlargement_table",
+    "enlargements_averaged",
     "gap_curve",
     "impairments",
+    "not_scored",
     "overfitting_check",
     "paired",
     "paired_tests",
@@ -93,7 +95,7 @@ class NotMeasured(LookupError):
 
     def __init__(self, what: str, command: str) -> None:
         super().__init__(f"{what}: `{command}`")
-        self.command = command
+        self.what, self.command = what, command
 
 
 @dataclass(frozen=True)
@@ -136,21 +138,24 @@ class Results:
 
     def _load(self, kind: str, what: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         path, command = self.path(kind, what), COMMANDS[what].format(self.corpora[kind])
-        if path.name not in self._read:
-            try:
-                self._read[path.name] = read_table(path, command)
-            except FileNotFoundError:
-                raise NotMeasured(f"no results in {path.name}", command) from None
-        return self._read[path.name]
+        try:
+            return self.remember(path.name, lambda: read_table(path, command))
+        except FileNotFoundError:
+            raise NotMeasured(f"no results in {path.name}", command) from None
 
     def corpus(self, kind: str) -> Corpus:
         """The corpus itself."""
+        name = self.corpora[kind]
         try:
-            return self._read.setdefault(kind, Corpus.open(data_folder() / self.corpora[kind]))
+            return self.remember(kind, lambda: Corpus.open(data_folder() / name))
         except FileNotFoundError:
-            raise NotMeasured(
-                f"no corpus {self.corpora[kind]}", f"python data_scripts/build_data.py {self.corpora[kind]}"
-            ) from None
+            raise NotMeasured(f"no corpus {name}", f"python data_scripts/build_data.py {name}") from None
+
+    def remember(self, key: str, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made once for each key."""
+        if key not in self._read:
+            self._read[key] = make()
+        return self._read[key]
 
     def interval(self, values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
         """Confidence interval of a mean, by the bootstrap over clusters."""
@@ -314,6 +319,15 @@ def by_source(results: Results, kind: str, metric: str) -> pd.DataFrame:
     return wide.rename_axis(columns=None).reset_index()
 
 
+def not_scored(results: Results, kind: str, method: str, metric: str) -> NotMeasured:
+    """The error that says what is missing for a score: the network itself, or its evaluation."""
+    name = METHODS[method].weights_name(kind) if method in METHODS else None
+    if name is not None and name not in weights.available():
+        train = f"ctxe train {name} --kind {method} --corpus {kind}-full; ctxe export {name} {name}; make results"
+        return NotMeasured(f"no trained network {name}", train)
+    return NotMeasured(f"no {metric} of {method} on {kind}", COMMANDS[""].format(results.corpora[kind]))
+
+
 def paired(results: Results, kind: str, method: str, other: str, metric: str) -> pd.Series:
     """Differences of two methods on the same segments, method minus other.
 
@@ -330,7 +344,7 @@ def paired(results: Results, kind: str, method: str, other: str, metric: str) ->
     scores = results.table(kind)
     for name in (method, other):
         if metric not in scores or not (scores["method"] == name).any():
-            raise NotMeasured(f"no {metric} of {name} on {kind}", COMMANDS[""].format(results.corpora[kind]))
+            raise not_scored(results, kind, name, metric)
     wide = scores.pivot(index=["cluster", "segment"], columns="method", values=metric)[[method, other]]
     return (wide[method] - wide[other]).replace([np.inf, -np.inf], np.nan).dropna()
 
