@@ -68,7 +68,13 @@ def interpolate_magnitude(segments: np.ndarray, geometry: Geometry) -> np.ndarra
     Returns
     -------
     np.ndarray [shape=(n, gap_frames, bins)]
+
+    Raises
+    ------
+    ValueError
+        If the segments do not fit the geometry, are not real, or a context holds values that are not finite.
     """
+    segments = _checked(segments, geometry)
     blank = np.zeros((len(segments), geometry.gap_frames, geometry.bins))
     magnitudes = np.abs(stft.merge(segments, blank, geometry))
     touched = geometry.touched_frames
@@ -155,6 +161,8 @@ def prepare(name: str, trained_on: str = "music") -> Inpainter:
 
 def _checked(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Segments as float64 with an empty gap, so that no method can see what was there."""
+    if np.asarray(segments).dtype.kind not in "iuf":
+        raise ValueError(f"segments have dtype {np.asarray(segments).dtype}: real numbers are wanted")
     blanked = np.array(segments, dtype=np.float64)
     if blanked.ndim != 2 or blanked.shape[1] != geometry.length:
         raise ValueError(

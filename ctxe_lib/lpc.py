@@ -48,6 +48,7 @@ jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc
 _BLOCK = 16  # float64 values: four AVX2 registers
 _ROUNDING = np.finfo(np.float64).eps ** 2
 _COARSER = 1e4
+_LARGEST = np.finfo(np.float64).max / (4 * BOUND)  # no sample of an extrapolation overflows
 
 
 class Sides(NamedTuple):
@@ -332,12 +333,12 @@ def checked_rows(x: ArrayLike, name: str) -> NDArray[np.float64]:
     if array.dtype.kind not in "iuf" or array.ndim == 0:
         raise ValueError(f"{name}: shape {array.shape} of {array.dtype} must be an array of real numbers")
     rows = np.ascontiguousarray(array, dtype=np.float64).reshape(math.prod(array.shape[:-1]), array.shape[-1])
-    bad = np.argwhere(~np.isfinite(rows))
+    bad = np.argwhere(~(np.abs(rows) <= _LARGEST))
     if bad.size:
         row, sample = bad[0]
         raise ValueError(
-            f"{name}[{row}] has {rows[row, sample]} at sample {sample}: samples must be finite; "
-            "repair the recording there or leave it out"
+            f"{name}[{row}] has {rows[row, sample]} at sample {sample}: samples must be finite, and no "
+            f"larger than {_LARGEST:.0e}; repair the recording there or leave it out"
         )
     return rows
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import LocalCluster
 from typer.testing import CliRunner
 
-from ctxe_lib import cli, metrics, peaq
+from ctxe_lib import cli, evaluation, metrics, peaq
 from ctxe_lib.corpus import Track, build_corpus
 from ctxe_lib.evaluation import evaluate, excerpts, odg, trained_on
 from ctxe_lib.inpaint import inpaint
@@ -128,6 +129,30 @@ def test_evaluation_is_reproducible(scored, tiny_corpus, tmp_path):
     table, _ = scored
     again = evaluate(tiny_corpus, tmp_path / "s.parquet", methods=["lpc", "interpolation"], per_track=3, progress=False)
     pd.testing.assert_frame_equal(again, table)
+
+
+CLASSICAL = ["interpolation", "lpc", "janssen", "sparse"]
+
+
+@pytest.fixture(scope="module")
+def classical(tiny_corpus, tmp_path_factory):
+    path = tmp_path_factory.mktemp("results") / "scores.parquet"
+    return evaluate(tiny_corpus, path, methods=CLASSICAL, per_track=2, n_jobs=1, progress=False)
+
+
+def test_batches_blocks_and_threads_change_nothing(classical, tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "BLOCK", 3)
+    again = evaluate(tiny_corpus, tmp_path / "s.parquet", methods=CLASSICAL, per_track=2, n_jobs=2, progress=False)
+    pd.testing.assert_frame_equal(again, classical, check_exact=True)
+
+
+def test_a_cluster_of_two_workers_changes_nothing(classical, tiny_corpus, tmp_path):
+    workers = {"n_workers": 2, "threads_per_worker": 1, "processes": False}  # threads start at once
+    with LocalCluster(**workers, dashboard_address=None) as cluster:
+        options = {"per_track": 2, "dask": cluster.scheduler_address, "progress": False}
+        again = evaluate(tiny_corpus, tmp_path / "s.parquet", methods=["lpc", "sparse"], **options)
+    expected = classical[classical["method"].isin(["lpc", "sparse"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, expected, check_exact=True)
 
 
 def test_music_is_clustered_by_track_and_instruments_by_instrument(scored, tiny_corpus, geometry, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from ctxe_lib import inpaint, metrics, weights
 from ctxe_lib.encoder import ContextEncoder
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.hybrid import Hybrid, Options, build_hybrid
 from ctxe_lib.inpaint import METHODS, available_methods, prepare
 from ctxe_lib.networks import build_network
 
@@ -17,6 +18,8 @@ def networks(tmp_path_factory, geometry):
     for kind in ("magnitude", "complex"):
         encoder = ContextEncoder(build_network(kind, geometry, seed=1), geometry, kind, "context")
         weights.save_encoder(encoder, f"music-{kind}", {}, folder)
+    options = Options(width=8, blocks=1)
+    weights.save_encoder(Hybrid(build_hybrid(options, geometry, seed=1), geometry, options), "hybrid", {}, folder)
     return folder
 
 
@@ -77,8 +80,9 @@ def test_interpolated_magnitudes_run_from_neighbour_to_neighbour(segments, geome
 
 def test_available_methods_follow_the_weights(networks, monkeypatch, tmp_path):
     monkeypatch.setenv("CTXE_WEIGHTS", str(networks))
-    assert {"magnitude", "complex", "lpc"} <= set(available_methods("music"))
+    assert {"magnitude", "complex", "hybrid", "lpc"} <= set(available_methods("music"))
     assert "magnitude" not in available_methods("instruments")
+    assert "hybrid" in available_methods("instruments")  # one for all
     monkeypatch.setenv("CTXE_WEIGHTS", str(tmp_path))
     assert {"interpolation", "lpc"} <= set(available_methods("music"))
     assert "magnitude" not in available_methods("music")
@@ -90,6 +94,10 @@ def test_errors_name_value_and_remedy(segments, geometry):
         prepare("magic")
     with pytest.raises(ValueError, match=r"\(3, 5000\), expected \(n, 5120\)"):
         prepare("lpc")(segments[:, :5000], geometry)
+    with pytest.raises(ValueError, match=r"\(5120,\), expected \(n, 5120\)"):
+        inpaint.interpolate_magnitude(segments[0], geometry)
+    with pytest.raises(ValueError, match="dtype complex128: real numbers"):
+        prepare("lpc")(segments + 0j, geometry)
     with pytest.raises(ValueError, match="was trained for"):
         other = Geometry(gap=768)
         prepare("magnitude")(segments[:, : other.length], other)

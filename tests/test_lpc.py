@@ -110,6 +110,14 @@ def test_extreme_levels(size: float, vectors: dict[str, np.ndarray], geometry: G
 # -- known processes ----------------------------------------------------------------------------------------------
 
 
+def test_levels_whose_multiples_overflow_are_refused(geometry: Geometry) -> None:
+    segment = np.full((1, geometry.length), 1e308)
+    with pytest.raises(
+        ValueError, match=r"has 1e\+308 at sample 0: samples must be finite, and no larger than 1e\+307"
+    ):
+        lpc.inpaint(segment, geometry)
+
+
 @pytest.mark.parametrize("order", [2, 5])
 def test_known_process_is_recovered(order: int) -> None:
     a = np.real(np.poly([0.9 * np.exp(0.7j), 0.9 * np.exp(-0.7j), 0.9 * np.exp(2j), 0.9 * np.exp(-2j), 0.5][:order]))
