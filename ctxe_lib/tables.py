@@ -44,8 +44,10 @@ __all__ = [
     "paper",
     "paper_value",
     "score_table",
+    "sentence",
     "short_gaps",
     "show",
+    "tests_against",
 ]
 
 KINDS = ("music", "instruments")
@@ -237,14 +239,12 @@ def overfitting_check(results: Results, kind: str) -> pd.DataFrame:
     return pd.concat(parts).sort_values("method", key=lambda name: name.map(order), kind="stable", ignore_index=True)
 
 
-def score_table(results: Results, number: str, kind: str, metric: str) -> pd.DataFrame:
+def score_table(results: Results, kind: str, metric: str) -> pd.DataFrame:
     """One metric of Table 4 (``snr_ms``, ``odg``) or 5 (``snr_td``) for one kind, every method of this book.
 
     Parameters
     ----------
     results : Results
-    number : str
-        Of the table.
     kind : str
         One of :data:`KINDS`.
     metric : str
@@ -259,6 +259,7 @@ def score_table(results: Results, number: str, kind: str, metric: str) -> pd.Dat
     NotMeasured
         If there are no scores.
     """
+    number = "5" if metric == "snr_td" else "4"
     return _beside(results, results.summary(results.table(kind), metric), number, kind, metric=metric)
 
 
@@ -382,6 +383,37 @@ def paired_tests(results: Results, kind: str, method: str, other: str, metric: s
             }
         )
     return pd.DataFrame(rows)
+
+
+def tests_against(results: Results, kind: str, other: str, metric: str) -> pd.DataFrame:
+    """:func:`paired_tests` of every method that has been scored against one other, with a column for the method.
+
+    Raises
+    ------
+    NotMeasured
+        If the other, or the metric, has not been scored.
+    """
+    there = set(results.table(kind)["method"])
+    names = [name for name in METHODS if name in there and name != other]
+    parts = [paired_tests(results, kind, name, other, metric) for name in names]
+    if not parts:
+        raise not_scored(results, kind, other, metric)
+    table = pd.concat(parts, ignore_index=True)
+    table.insert(0, "method", np.repeat(names, 2))
+    return table
+
+
+def sentence(results: Results, kind: str, method: str, other: str, metric: str) -> str:
+    """In words, how two methods compare on the same segments, with the interval over clusters."""
+    label, base = METHODS[method].label, METHODS[other].label
+    try:
+        difference = paired(results, kind, method, other, metric)
+    except NotMeasured as missing:
+        return f"{label} on {kind}: {missing.what}."
+    clusters = difference.index.get_level_values("cluster").to_numpy()
+    low, high = results.interval(difference.to_numpy(), clusters)
+    relation = "above" if low > 0 else "below" if high < 0 else "not distinguishable from"
+    return f"{label} is {relation} {base} on {kind}: {difference.mean():+.1f} dB ({low:+.1f} to {high:+.1f})."
 
 
 HEADINGS = {
