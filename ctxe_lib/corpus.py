@@ -419,6 +419,11 @@ class Corpus:
         return f"<Corpus {self.name}: {len(self.tracks)} tracks, {len(self._starts)} segments in {self.folder}>"
 
     @property
+    def parts(self) -> list[Corpus]:
+        """Itself: what it has in common with :class:`JoinedCorpus`."""
+        return [self]
+
+    @property
     def name(self) -> str:
         """The corpus' name."""
         return self.description["name"]
@@ -552,11 +557,8 @@ class JoinedCorpus:
 
     def starts(self, split: str) -> np.ndarray:
         """Positions of the segments of a split, int64 [segments]."""
-        return self._joined(part.starts(split) for part in self.parts)
-
-    def select(self, split: str, per_track: int, seed: int) -> np.ndarray:
-        """Segments spread evenly over every track of a split, int64 [n]."""
-        return self._joined(part.select(split, per_track, seed) for part in self.parts)
+        starts = [part.starts(split) + offset for part, offset in zip(self.parts, self._offsets, strict=True)]
+        return np.concatenate(starts)
 
     def read(self, starts: np.ndarray) -> np.ndarray:
         """Segments that begin at ascending or other positions, float32 [n, length]."""
@@ -565,9 +567,6 @@ class JoinedCorpus:
         for i, part in enumerate(self.parts):
             segments[owners == i] = part.read(starts[owners == i] - self._offsets[i])
         return segments
-
-    def _joined(self, positions: Iterable[np.ndarray]) -> np.ndarray:
-        return np.concatenate([p + offset for p, offset in zip(positions, self._offsets, strict=True)])
 
 
 def open_corpora(names: str, folder: Path) -> Corpus | JoinedCorpus:

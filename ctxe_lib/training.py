@@ -340,13 +340,16 @@ class Trainer:
         }
 
     def _validation_segments(self) -> np.ndarray:
-        tracks = int((self.corpus.tracks["split"] == "validation").sum())
-        if not tracks:
-            raise ValueError(f"corpus {self.corpus.name} has no validation tracks")
-        per_track = math.ceil(self.recipe.validation_segments / tracks)
-        starts = self.corpus.select("validation", per_track, self.recipe.seed)
-        keep = np.linspace(0, len(starts) - 1, min(self.recipe.validation_segments, len(starts))).round().astype(int)
-        return self.corpus.read(starts[keep])
+        """As many segments of each corpus, spread over its tracks."""
+        segments, wanted = [], math.ceil(self.recipe.validation_segments / len(self.corpus.parts))
+        for part in self.corpus.parts:
+            tracks = int((part.tracks["split"] == "validation").sum())
+            if not tracks:
+                raise ValueError(f"corpus {part.name} has no validation tracks")
+            starts = part.select("validation", math.ceil(wanted / tracks), self.recipe.seed)
+            keep = np.linspace(0, len(starts) - 1, min(wanted, len(starts))).round().astype(int)
+            segments.append(part.read(starts[keep]))
+        return np.concatenate(segments)
 
     @contextmanager
     def _batches(self, last: int) -> Iterator[Iterator[np.ndarray]]:
