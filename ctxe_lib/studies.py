@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -45,6 +46,7 @@ __all__ = [
     "peaq_agreement",
     "phase_agreement",
     "phase_fill",
+    "same_order",
     "scores",
     "snr_ms_of",
     "with_gaps",
@@ -471,8 +473,8 @@ RESAMPLERS: dict[str, Callable[[Array, int], Array]] = {
 """Ways from a signal [samples] and its rate to 48 kHz, by name; the first is the library's own rule."""
 
 
-def _upsample(x: Array, rate: int, resampler: str) -> NDArray[np.int16]:
-    return audio.to_int16(RESAMPLERS[resampler](x, rate))[0]
+def _upsample(x: Array, rate: int, resampler: str | None) -> Array | NDArray[np.int16]:
+    return np.clip(x, -1, 1) if resampler is None else audio.to_int16(RESAMPLERS[resampler](x, rate))[0]
 
 
 def grades(
@@ -492,16 +494,48 @@ def grades(
     Returns
     -------
     dict of str to np.ndarray [shape=(n,)]
+        NaN where the reference is silent or too short.
     """
-    sounds: dict[str, Any] = {"": references, **fills}
-    if resampler is not None:
-        sounds = {name: [_upsample(x, sample_rate, resampler) for x in heard] for name, heard in sounds.items()}
-        sample_rate = peaq.RATE
-    heard = sounds.pop("")
-    return {
-        name: np.array([result.odg for result in results])
-        for name, results in peaq.odg_many(heard, sounds, sample_rate).items()
-    }
+    found = {name: np.full(len(references), np.nan) for name in fills}
+    rate = sample_rate if resampler is None else peaq.RATE
+    for i, sound in enumerate(references):
+        with suppress(peaq.NoGrade):
+            heard = peaq.Reference(_upsample(sound, sample_rate, resampler), rate)
+            for name, versions in fills.items():
+                found[name][i] = heard.odg(_upsample(versions[i], sample_rate, resampler)).odg
+    return found
+
+
+def same_order(table: pd.DataFrame, metric: str, other: str, *, draws: int = 2000, seed: int = 0) -> Difference:
+    """How often two scores agree on which of two fills of a gap is the better one.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        As :func:`scores` gives it, with both columns.
+    metric, other : str
+        Columns to compare.
+    draws, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Difference
+        Its mean is the share of pairs of methods, over all gaps, that both scores put in the same order; 0.5 is
+        chance. Pairs with a tie or without a score are left out, and gaps without any other pair are counted as
+        excluded.
+    """
+    wide = [table.pivot(index=["cluster", "segment"], columns="method", values=name) for name in (metric, other)]
+    signs = [np.sign(values.to_numpy()[:, :, None] - values.to_numpy()[:, None, :]) for values in wide]
+    upper = np.triu(np.ones(signs[0].shape[1:], dtype=bool), 1)
+    product = (signs[0] * signs[1])[:, upper]
+    counted = np.isfinite(product) & (product != 0)
+    some = counted.any(axis=1)
+    shares = np.where(counted, product > 0, 0).sum(axis=1)[some] / counted.sum(axis=1)[some]
+    clusters = wide[0].index.get_level_values("cluster").to_numpy()[some]
+    low, high = cluster_bootstrap(shares, clusters, draws=draws, seed=seed)
+    mean = float(shares.mean()) if some.any() else float("nan")
+    return Difference(mean, low, high, int(some.sum()), len(set(clusters)), int((~some).sum()))
 
 
 def band_slips() -> pd.DataFrame:

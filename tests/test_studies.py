@@ -208,6 +208,24 @@ def test_resamplers_keep_a_tone_and_the_first_is_the_librarys() -> None:
     assert studies.grades(tone[None], {"noisy": noisy[None]}, 16_000, resampler="Fourier")["noisy"] != plain
 
 
+def test_what_cannot_be_graded_has_no_grade() -> None:
+    tone = 0.4 * np.sin(0.4 * np.arange(20_000))
+    pair = np.stack([np.zeros(20_000), tone])
+    found = studies.grades(pair, {"same": pair}, 16_000)["same"]
+    assert np.isnan(found[0]) and 0.1 < found[1] < 0.25
+
+
+def test_share_of_pairs_in_the_same_order() -> None:
+    scores = {"a": ([3, 3, np.nan], [3, 1, 1]), "b": ([2, 2, np.nan], [2, 2, 2]), "c": ([1, 1, 1], [1, 3, 3])}
+    parts = [
+        pd.DataFrame({"cluster": [0, 1, 1], "segment": range(3), "method": name, "x": x, "y": y})
+        for name, (x, y) in scores.items()
+    ]
+    found = studies.same_order(pd.concat(parts), "x", "y", draws=200)
+    assert (found.mean, found.segments, found.clusters, found.excluded) == (0.5, 2, 2, 1)
+    assert (found.low, found.high) == (0, 1)
+
+
 def test_the_slips_of_the_band_table() -> None:
     slips = studies.band_slips()
     assert list(zip(slips["band"], slips["quantity"], slips["table (Hz)"], strict=True)) == [
