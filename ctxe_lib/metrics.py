@@ -25,8 +25,10 @@ def validate(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, n
     Raises
     ------
     ValueError
-        If the shapes differ, or a value is not finite.
+        If the shapes differ, or a value is complex or not finite.
     """
+    if np.iscomplexobj(reference) or np.iscomplexobj(estimate):
+        raise ValueError("reference and estimate must be real: take np.abs of coefficients first")
     reference, estimate = np.asarray(reference, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     if reference.shape != estimate.shape or not reference.ndim:
         raise ValueError(f"reference has shape {reference.shape}, estimate {estimate.shape}: they must be equal")
@@ -76,6 +78,7 @@ def snr_td(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry) -> np.nda
 
 def _scored_magnitudes(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     segments = np.asarray(segments, dtype=np.float64)
+    validate(segments[..., geometry.gap_samples], gaps)  # one gap must not be spread over several segments
     restored = segments.copy()
     restored[..., geometry.gap_samples] = gaps
     first, last = geometry.scored_frames.start, geometry.scored_frames.stop - 1

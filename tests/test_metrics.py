@@ -69,6 +69,10 @@ def test_raw_output_score_compares_all_frames(segments):
 def test_bad_input_is_named(segments):
     with pytest.raises(ValueError, match=r"\(4, 1024\).*\(4, 1000\)"):
         metrics.snr_td(segments, np.zeros((4, 1000)), G)
+    with pytest.raises(ValueError, match=r"\(4, 1024\).*\(1, 1024\)"):
+        metrics.snr_ms(segments, np.zeros((1, G.gap)), G)
+    with pytest.raises(ValueError, match="must be real"):
+        metrics.snr(segments, segments + 0j)
     gaps = np.zeros((4, G.gap))
     gaps[2, 5] = np.nan
     with pytest.raises(ValueError, match="not finite"):

@@ -349,6 +349,12 @@ def test_bad_magnitude_names_its_place(value: float) -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="segments must be finite outside the gap"):
         phase.recover(spoiled(SOME, (1, 10), np.nan), GAP, GEOMETRY)
+    with pytest.raises(ValueError, match=r"must be real and \[..., 5120\]"):
+        phase.recover(SOME[:, 128:], GAP, GEOMETRY)
+    with pytest.raises(ValueError, match="gap_magnitude is complex"):
+        phase.recover(SOME, GAP + 0j, GEOMETRY)
+    with pytest.raises(ValueError, match="phase is complex"):
+        phase.fast_griffin_lim(WHOLE, WHOLE + 0j, GEOMETRY)
     with pytest.raises(ValueError, match="does not fit segments"):
         phase.recover(SOME, GAP[:, 1:], GEOMETRY)
     with pytest.raises(ValueError, match="257 bins"):
