@@ -131,7 +131,8 @@ def on_two_cores(
         function(segments[:1])
         start = perf_counter()
         function(segments[:batch])
-        repeats = max(1, round(WORK / (perf_counter() - start))) if thorough else 1
+        pairs = round(WORK / 2 / (perf_counter() - start)) if thorough else 1
+        repeats = 2 * max(1, pairs)  # an odd batch would leave one core without work
         work = [item for _ in range(repeats) for item in segments[:batch]]
         work = np.stack(work) if isinstance(segments, np.ndarray) else work
         seconds: dict[str, list[float]] = {"one": [], "processes": []}
