@@ -163,8 +163,8 @@ def judge(value: float, low: float, high: float, rule: Mapping[str, Any]) -> tup
 def rule_text(rule: Mapping[str, Any]) -> str:
     """A rule in words."""
     if "equals" in rule:
-        sign = ", same sign" if rule.get("direction") else ""
-        return f"{rule['equals']:g} ± {rule['tolerance']:g}{sign}"
+        tolerance = f" ± {rule['tolerance']:g}" if rule["tolerance"] else ""
+        return f"{rule['equals']:g}{tolerance}{', same sign' if rule.get('direction') else ''}"
     return f"≥ {rule['at_least']:g}" if "at_least" in rule else f"≤ {rule['at_most']:g}"
 
 
@@ -284,8 +284,13 @@ def _train_percentage(results: Results, effort: Effort, kind: str) -> Measured:
 
 @_measure
 def _shared_groups(results: Results, effort: Effort) -> Measured:
-    counts = [results.corpus(kind).tracks.groupby("group")["split"].nunique() for kind in tables.KINDS]
-    return Measured.exact(sum((count > 1).sum() for count in counts), ", ".join(results.corpora.values()))
+    """Artists, albums and instruments of test tracks that other splits have too."""
+    shared = 0
+    for kind in tables.KINDS:
+        tracks = results.corpus(kind).tracks
+        test = tracks["split"] == "test"
+        shared += len(set(tracks.loc[test, "group"]) & set(tracks.loc[~test, "group"]))
+    return Measured.exact(shared, ", ".join(_data(results, kind) for kind in tables.KINDS))
 
 
 @_measure
@@ -765,7 +770,7 @@ def write(rows: list[dict[str, Any]], results: Results) -> Path:
     record = {
         "summary": summary(rows),
         "corpora": dict(results.corpora),
-        "rendered": any(results.corpus(kind).description["rendered"] for kind in tables.KINDS),
+        "rendered": [kind for kind in tables.KINDS if results.corpus(kind).description["rendered"]],
         "data": {kind: results.corpus(kind).fingerprint for kind in tables.KINDS},
         "weights": {name: weights.read_card(name)["sha256"] for name in weights.available()},
         "draws": results.draws,
@@ -809,7 +814,7 @@ def _number(value: float) -> str:
         return f"{value:.0e}"
     if value == round(value) or abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.{1 if abs(value) >= 10 else 2}f}"
+    return f"{value:.{1 if abs(value) >= 10 else 2}f}".replace("-0.00", "0.00")
 
 
 def obtained(row: Mapping[str, Any]) -> str:
@@ -852,7 +857,7 @@ def html(rows: list[dict[str, Any]]) -> str:
         f".claims .{short[v]} .verdict {{ border-left: 4px solid {_COLOURS[v]}; padding-left: 8px }}" for v in VERDICTS
     ]
     body = "".join(_row(row, short[row["verdict"]]) for row in rows)
-    heads = "".join(f"<th>{head}</th>" for head in ("Section", "Claim", "Paper", "Here", "Verdict"))
+    heads = "".join(f"<th>{head}</th>" for head in ("Section", "Claim", "Expected", "Here", "Verdict"))
     return (
         f"<style>{_STYLE}{' '.join(style)}</style>"
         f'<div class="claims">{"".join(inputs)}<div class="scroll"><table class="dataframe"><thead><tr>{heads}</tr>'
