@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 
 from ctxe_lib import plots
 from ctxe_lib.geometry import Geometry
@@ -75,6 +76,17 @@ def test_bars_take_names_and_colours_of_the_methods(ax: Axes) -> None:
     assert [text.get_text() for text in ax.get_xticklabels()] == ["LPC", "Magnitude network"]
     colours = [mpl.colors.to_hex(patch.get_facecolor()).upper() for patch in ax.patches]
     assert colours == [METHODS["lpc"].colour, METHODS["magnitude"].colour]
+
+
+def test_curve_draws_means_and_the_band_of_their_intervals(ax: Axes) -> None:
+    summary = pd.DataFrame({"order": [1, 10], "mean": [2.0, 3.0], "low": [1.0, 2.5], "high": [2.5, 4.0]})
+    plots.curve(ax, summary, "order", color="#E69F00", label="LPC")
+    (line,) = ax.lines
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 2], [10, 3]])
+    (band,) = ax.collections
+    corners = band.get_paths()[0].vertices
+    assert corners[:, 1].min() == 1 and corners[:, 1].max() == 4
+    assert line.get_label() == "LPC" and to_hex(band.get_facecolor()[0]) == "#e69f00"
 
 
 def test_method_colours_differ() -> None:
