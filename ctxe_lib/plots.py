@@ -5,14 +5,17 @@ Time is in ms from the start of the segment, frequency in kHz, level in dB.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from pandas.io.formats.style import Styler
 
@@ -22,7 +25,19 @@ from ctxe_lib.stft import stft
 if TYPE_CHECKING:
     from ctxe_lib.inpaint import Method
 
-__all__ = ["bars", "curve", "decibels", "gap_mark", "plane", "spectrogram", "style", "table", "waveform"]
+__all__ = [
+    "bars",
+    "curve",
+    "decibels",
+    "gap_mark",
+    "notes_axis",
+    "plane",
+    "spectrogram",
+    "spectrograms",
+    "style",
+    "table",
+    "waveform",
+]
 
 _INK = "#333333"
 _GAP = "#D55E00"
@@ -181,6 +196,63 @@ def spectrogram(ax: Axes, segment: np.ndarray, geometry: Geometry, *, reference:
     gap_mark(ax, geometry)
     ax.set_xlim(0, _milliseconds(len(segment), geometry))
     return image
+
+
+def spectrograms(rows: Mapping[str, Mapping[str, np.ndarray]], geometry: Geometry) -> Figure:
+    """Draw segments side by side, as the paper's Figs. 6 to 8: each row on the scale of its first, the original.
+
+    Parameters
+    ----------
+    rows : mapping of str to mapping of str to np.ndarray [shape=(length,)]
+        Segments by title, in rows by name; 0 dB is the largest magnitude of the first segment of the row.
+    geometry : Geometry
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If the first segment of a row is silent.
+    """
+    columns = max(len(row) for row in rows.values())
+    size = (7.2, 0.5 + 2.4 * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        reference = float(np.abs(stft(next(iter(row.values())), geometry)).max())
+        for ax, (title, segment) in zip(line, row.items(), strict=False):
+            image = spectrogram(ax, segment, geometry, reference=reference)
+            ax.set_title(title, fontsize=9)
+            ax.label_outer()
+        for ax in line[len(row) :]:
+            ax.set_visible(False)
+        line[0].set_ylabel(f"{name}\nFrequency (kHz)" if name else "Frequency (kHz)")
+    figure.colorbar(image, ax=axes, label="Level (dB re the original's maximum)", aspect=30)
+    return figure
+
+
+def notes_axis(ax: Axes, low: float, high: float) -> None:
+    """Make the abscissa the paper's: logarithmic, ticks at notes of the standard pitch, frequencies above.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Its abscissa is frequency in Hz.
+    low, high : float
+        Ends of the abscissa in Hz.
+    """
+    ax.set(xscale="log", xlim=(low, high), xlabel="Note (A4 = 440 Hz)")
+    semitones = range(math.ceil(12 * math.log2(low / 440)), math.floor(12 * math.log2(high / 440)) + 1)
+    for minor in (False, True):
+        shown = [n for n in semitones if minor or n % 12 == 0]
+        labels = [""] * len(shown) if minor else [f"A{4 + n // 12}" for n in shown]
+        ax.set_xticks([440 * 2 ** (n / 12) for n in shown], labels, minor=minor)
+    above = ax.secondary_xaxis("top")
+    khz = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 4, 8]
+    above.set_xticks([1e3 * value for value in khz], [f"{value:g}" for value in khz], minor=False)
+    above.set_xticks([], minor=True)
+    above.set_xlabel("Frequency (kHz)")
 
 
 def bars(ax: Axes, summary: pd.DataFrame, methods: Mapping[str, Method], *, label: str) -> None:
