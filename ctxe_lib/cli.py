@@ -1,4 +1,4 @@
-"""Command line: ``ctxe train``, ``export``, ``evaluate``, ``gaps``, ``overfit``."""
+"""Command line: ``ctxe train``, ``export``, ``evaluate``, ``gaps``, ``overfit``, ``challenge``, ``leaderboard``."""
 
 from __future__ import annotations
 
@@ -242,6 +242,65 @@ def overfit(
     from ctxe_lib.experiments import overfitting
 
     _write_results(overfitting, output, corpus, segments=segments, seed=seed, progress=progress)
+
+
+@app.command()
+def challenge(
+    output: Annotated[Path, typer.Argument(help="Archive to write, ending in .npz.")],
+    corpus: CorpusName = "music-quick",
+) -> None:
+    """Write the scored test segments with blank gaps, for other methods to fill."""
+    from ctxe_lib.leaderboard import write_challenge
+
+    try:
+        if output.suffix != ".npz":
+            raise ValueError(f"output {output} must end in .npz")
+        source, scores, record = _scored(corpus)
+        count = write_challenge(source, scores, record, output)
+    except (FileNotFoundError, ValueError) as error:
+        raise _fail(error) from None
+    console.print(f"wrote {count} segments to {output}", soft_wrap=True)
+
+
+@app.command()
+def leaderboard(
+    answer: Annotated[Path, typer.Argument(help="Archive with segment and gaps; see `ctxe challenge`.")],
+    name: Annotated[str, typer.Option(help="What the method is called.")],
+    corpus: CorpusName = "music-quick",
+    output: Annotated[Path | None, typer.Option(help="Table of its scores to write, ending in .parquet.")] = None,
+) -> None:
+    """Score a filled challenge and rank it among the methods of this book."""
+    import pandas as pd
+
+    from ctxe_lib.leaderboard import rank, score_answer
+    from ctxe_lib.records import write_table
+
+    try:
+        source, scores, record = _scored(corpus)
+        mine = score_answer(source, scores, record, answer, name)
+    except (OSError, ValueError) as error:
+        raise _fail(error) from None
+    if output is not None:
+        kept = {key: record[key] for key in ("corpus", "rendered", "data", "split", "per_track", "seed", "geometry")}
+        write_table(output, mine, {"what": f"scores per segment of {name}", **kept, "methods": [name]})
+    everyone = pd.concat([scores, mine], ignore_index=True)
+    shown = Table("rank", "method", "SNR_MS (dB)", "95 % interval", "SNR_TD (dB)", "ODG", title=corpus)
+    others = everyone.groupby("method")[["snr_td", "odg"]].mean()
+    for row in rank(everyone).to_dict("records"):
+        td, grade = others.loc[row["method"]]
+        interval = f"{row['low']:.2f} to {row['high']:.2f}"
+        shown.add_row(str(row["rank"]), row["method"], f"{row['mean']:.2f}", interval, f"{td:.2f}", f"{grade:.2f}")
+    console.print(shown)
+
+
+def _scored(corpus: str) -> Any:
+    """A corpus, the scores of the methods on its test segments, and their record."""
+    from ctxe_lib.corpus import Corpus
+    from ctxe_lib.paths import data_folder, results_folder
+    from ctxe_lib.records import read_table
+
+    path = results_folder() / f"{corpus}.parquet"
+    return Corpus.open(data_folder() / corpus), *read_table(path, f"ctxe evaluate {path} --corpus {corpus}")
 
 
 def _write_results(make: Callable[..., Any], output: Path, corpus: str, **options: Any) -> None:
