@@ -88,6 +88,38 @@ def train(
 
 
 @app.command()
+def ablate(
+    output: Annotated[Path, typer.Argument(help="Table to write, ending in .parquet.")],
+    corpus: CorpusNames = "music-full",
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each variant.")] = 600,
+    pool: Annotated[int, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = 20_000,
+    option: Annotated[list[str] | None, typer.Option(help="name=value for all variants; may be repeated.")] = None,
+    validation_segments: Annotated[int, typer.Option(min=1, help="Validation segments to score.")] = 1024,
+    seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Train variants of the hybrid for equal times and compare them; the same command goes on after a stop."""
+    from ctxe_lib.ablations import ablate as run
+    from ctxe_lib.corpus import open_corpora
+    from ctxe_lib.paths import data_folder, runs_folder
+    from ctxe_lib.records import write_table
+    from ctxe_lib.training import TrainingStopped
+
+    try:
+        if output.suffix != ".parquet":
+            raise ValueError(f"output {output} must end in .parquet")
+        source, options = open_corpora(corpus, data_folder()), _options(option or [])
+        shared: dict[str, Any] = {"pool": pool, "validation_segments": validation_segments, "seed": seed}
+        table = run(source, runs_folder(), steps=steps, options=options, progress=progress, **shared)
+    except (OSError, ValueError, TrainingStopped) as error:
+        raise _fail(error) from None
+    record = {"corpus": source.name, "data": source.fingerprint, "split": "validation", "steps": steps, **shared}
+    write_table(output, table, {"what": "variants of the hybrid", **record, "options": options})
+    console.print(table.round(2).to_string(index=False))
+    console.print(f"wrote {output}", soft_wrap=True)
+
+
+@app.command()
 def export(
     run: Run,
     name: Annotated[str, typer.Argument(help="Name of the weights, such as music-magnitude.")],

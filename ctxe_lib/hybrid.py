@@ -34,6 +34,7 @@ import tensorflow as tf
 from ctxe_lib import janssen, lpc, tf_stft
 from ctxe_lib.encoder import context_level
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.parallel import map_batches
 
 __all__ = ["ExampleCache", "Hybrid", "Options", "build_hybrid"]
 
@@ -59,6 +60,9 @@ class Options:
         Whether it sees the extrapolations' phases against that of the estimate that is corrected.
     start : {'janssen', 'lpc'}
         The estimate that is corrected.
+    iterations : int
+        Iterations of Griffin and Lim's algorithm behind the correction, which keep its magnitudes and bring the
+        phases of overlapping frames together; the training sees through them.
     balance : float
         Weight of SNR_MS in the loss; SNR_TD has the rest.
     """
@@ -69,10 +73,11 @@ class Options:
     surroundings: int = 8
     phases: bool = True
     start: Literal["janssen", "lpc"] = "janssen"
+    iterations: int = 4
     balance: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, least in {"width": 1, "blocks": 0, "bins": 1, "surroundings": 0}.items():
+        for name, least in {"width": 1, "blocks": 0, "bins": 1, "surroundings": 0, "iterations": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be an integer >= {least}")
         if self.start not in ("janssen", "lpc"):
@@ -106,7 +111,7 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
     most = (geometry.length - geometry.window) // geometry.hop + 1 - frames
     if options.bins > geometry.bins or 2 * options.surroundings > most:
         raise ValueError(
-            f"bins={options.bins} must be {geometry.bins} at most, surroundings={options.surroundings} {most // 2}"
+            f"bins={options.bins} must be {geometry.bins} at most, and surroundings={options.surroundings} {most // 2}"
         )
     seeds = iter(np.random.SeedSequence(seed).generate_state(options.blocks + 1))
 
@@ -218,7 +223,13 @@ class Hybrid:
             + tf.complex(weights[2], weights[3]) * (backward - base)
             + tf.complex(weights[4], weights[5]) * spread * base / tf.cast(_magnitude(base), tf.complex64)
         )
-        return (gaps[-1] + tf_stft.gap_signal(change, geometry)) * level
+        filled = gaps[-1] + tf_stft.gap_signal(change, geometry)
+        wanted = _magnitude(base + change)
+        for _ in range(options.iterations):
+            around = [before[:, -geometry.padding :], filled, after[:, : geometry.padding]]
+            current = tf_stft.coefficients(tf.concat(around, axis=1), geometry)
+            filled = tf_stft.gap_signal(current * tf.cast(wanted / _magnitude(current), tf.complex64), geometry)
+        return filled * level
 
     def errors(self, examples: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Energies of the synthesised gap's error, relative to the original's, [n, example_length] -> [n], [n].
@@ -324,7 +335,8 @@ class ExampleCache:
         rows = np.searchsorted(self.starts, starts)
         new = np.flatnonzero(self._ready[rows] == 0)
         if len(new):
-            self._estimates[rows[new]] = self.hybrid.examples(segments[new])[:, segments.shape[1] :]
+            found = map_batches(self.hybrid.examples, segments[new], n_jobs=-1, batch=8, progress=False)
+            self._estimates[rows[new]] = found[:, segments.shape[1] :]
             self._ready[rows[new]] = 1
         return np.concatenate([segments, self._estimates[rows]], axis=1)
 

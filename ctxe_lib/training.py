@@ -228,7 +228,7 @@ class Trainer:
             self.source = ExampleCache(folder.parent / ".examples", corpus, self.encoder, self.starts)
         self.optimizer = keras.optimizers.Adam(recipe.rate, global_clipnorm=recipe.clip or None)
         self.optimizer.build(self.encoder.model.trainable_variables)
-        self._validation = self.encoder.examples(self._validation_segments())
+        self.validation = self.encoder.examples(self._validation_segments())
         self._train_step = tf.function(
             self._step_on,
             input_signature=[tf.TensorSpec((None, self.encoder.example_length), tf.float32), tf.TensorSpec(())],
@@ -325,8 +325,8 @@ class Trainer:
 
     def _validate(self, loss: float, speed: float) -> dict[str, float]:
         scores = [
-            self.averaged.scores(self._validation[i : i + 64], self.recipe.loss)
-            for i in range(0, len(self._validation), 64)
+            self.averaged.scores(self.validation[i : i + 64], self.recipe.loss)
+            for i in range(0, len(self.validation), 64)
         ]
         means = {key: float(np.nanmean(np.concatenate([score[key] for score in scores]))) for key in scores[0]}
         return {

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from typer.testing import CliRunner
+
+from ctxe_lib import hybrid, inpaint, janssen, lpc, metrics, stft, tf_stft, weights
+from ctxe_lib.ablations import ablate
+from ctxe_lib.cli import app
+from ctxe_lib.corpus import JoinedCorpus, open_corpora
+from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
+from ctxe_lib.training import Recipe, Trainer, read_log
+
+SMALL = {"width": 8, "blocks": 2, "bins": 64}
+
+
+def network(geometry, scale=0.0, **options):
+    """A hybrid with random weights of some size added to its initial ones."""
+    chosen = Options(**SMALL | options)
+    system = Hybrid(build_hybrid(chosen, geometry, seed=0), geometry, chosen)
+    for i, variable in enumerate(system.model.trainable_variables):
+        variable.assign_add(scale * tf.random.stateless_normal(variable.shape, (i, 1)))
+    return system
+
+
+@pytest.fixture(scope="module")
+def segments(tiny_corpus):
+    return tiny_corpus.read(tiny_corpus.select("test", 2, 0)).astype(np.float64)
+
+
+@pytest.mark.parametrize(("start", "method"), [("janssen", janssen.inpaint), ("lpc", lpc.inpaint)])
+def test_untrained_it_is_the_estimate_that_it_corrects(segments, geometry, start, method):
+    filled = network(geometry, start=start).predict(segments)
+    np.testing.assert_allclose(filled, method(segments, geometry), atol=1e-6)
+
+
+def test_its_errors_are_those_of_the_scores(segments, geometry):
+    system = network(geometry, 0.1)
+    filled = system.predict(segments)
+    scores = system.scores(system.examples(segments))
+    np.testing.assert_allclose(scores["snr"], metrics.snr_ms(segments, filled, geometry), atol=2e-3)
+    np.testing.assert_allclose(scores["snr_td"], metrics.snr_td(segments, filled, geometry), atol=2e-3)
+    expected = -0.1 * (0.25 * scores["snr"] + 0.75 * scores["snr_td"])
+    balanced = network(geometry, 0.1, balance=0.25).losses(tf.constant(system.examples(segments)))
+    np.testing.assert_allclose(balanced, expected, atol=1e-3)
+
+
+def test_where_the_experts_agree_no_weight_can_spoil_their_estimate(geometry):
+    time = np.arange(geometry.length) / geometry.sample_rate
+    tone = (0.3 * np.sin(2 * np.pi * 440 * time))[None]
+    system = network(geometry, 0.3)
+    noisy = tone + 0.05 * np.random.default_rng(0).normal(size=tone.shape)
+    assert metrics.snr_td(tone, system.predict(tone), geometry) > 60
+    assert metrics.snr_td(noisy, system.predict(noisy), geometry) < metrics.snr_td(
+        noisy, janssen.inpaint(noisy, geometry), geometry
+    )
+
+
+def test_the_gap_is_not_read_and_level_and_polarity_pass_through(segments, geometry):
+    system = network(geometry, 0.1)
+    filled = system.predict(segments)
+    shouted = segments.copy()
+    shouted[:, geometry.gap_samples] = 9.0
+    np.testing.assert_array_equal(system.predict(shouted), filled)
+    np.testing.assert_allclose(system.predict(-4 * segments), -4 * filled, atol=1e-5)
+
+
+def test_a_batch_is_its_segments_one_by_one_and_silence_stays_silent(segments, geometry):
+    system = network(geometry, 0.1)
+    together = system.predict(segments, batch=3)
+    np.testing.assert_allclose(together[::-1], system.predict(segments[::-1], batch=1), atol=1e-6)
+    assert system.predict(segments[:0]).shape == (0, geometry.gap)
+    assert not system.predict(np.zeros((1, geometry.length))).any()
+    assert np.isfinite(system.losses(tf.zeros((1, system.example_length)))).all()
+
+
+def test_synthesis_of_a_gap_is_that_of_numpy(geometry):
+    rng = np.random.default_rng(0)
+    gap = rng.normal(size=(2, geometry.gap_frames, geometry.bins, 2)) @ [1, 1j]
+    whole = np.zeros((2, geometry.length // geometry.hop, geometry.bins), complex)
+    whole[:, geometry.touched_frames] = gap
+    ours = tf_stft.gap_signal(tf.constant(gap, tf.complex64), geometry)
+    np.testing.assert_allclose(ours, stft.gap_audio(whole, geometry), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 0}, "width=0 must be an integer >= 1"),
+        ({"balance": 1.5}, r"balance=1.5 must lie in \[0, 1\]"),
+        ({"start": "zeros"}, "start='zeros' must be"),
+        ({"bins": 999}, "bins=999 must be 257 at most"),
+        ({"surroundings": 99}, "surroundings=99 13"),
+    ],
+)
+def test_options_that_can_not_be(geometry, change, message):
+    with pytest.raises(ValueError, match=message):
+        build_hybrid(Options(**change), geometry)
+
+
+@pytest.mark.parametrize("change", [{"surroundings": 0}, {"phases": False}, {"blocks": 0}])
+def test_every_ablation_runs(segments, geometry, change):
+    filled = network(geometry, 0.1, **change).predict(segments[:2])
+    assert np.isfinite(filled).all() and filled.any()
+
+
+def test_examples_are_worked_out_once(tiny_corpus, geometry, tmp_path, monkeypatch):
+    system, starts = network(geometry), tiny_corpus.starts("train")[:6]
+    cache = ExampleCache(tmp_path, tiny_corpus, system, starts)
+    first = cache.read(starts[[4, 1, 1]])
+    np.testing.assert_array_equal(first, system.examples(tiny_corpus.read(starts[[4, 1, 1]])))
+    asked = []
+    whole = Hybrid.examples
+    monkeypatch.setattr(Hybrid, "examples", lambda self, x: (asked.append(len(x)), whole(self, x))[1])
+    again = ExampleCache(tmp_path, tiny_corpus, system, starts)
+    np.testing.assert_array_equal(again.read(starts[[1, 4, 0]])[:2], first[[1, 0]])
+    assert asked == [1]
+    ExampleCache(tmp_path, tiny_corpus, network(geometry, start="lpc"), starts).read(starts[[4]])
+    assert asked == [1, 1] and len(list(tmp_path.glob("*.f32"))) == 2
+
+
+def test_a_disk_too_full_for_the_examples_is_reported(tiny_corpus, geometry, tmp_path, monkeypatch):
+    usage = hybrid.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(hybrid.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(OSError, match="take a smaller pool"):
+        ExampleCache(tmp_path, tiny_corpus, network(geometry), tiny_corpus.starts("train"))
+
+
+def test_joined_corpora_are_read_as_each_of_them(tiny_corpus):
+    joined = JoinedCorpus([tiny_corpus, tiny_corpus])
+    own, both = tiny_corpus.starts("train"), joined.starts("train")
+    assert len(both) == 2 * len(own) and joined.name == "tiny+tiny" and joined.fingerprint != tiny_corpus.fingerprint
+    mixed = both[[-1, 0, len(own) - 1]]
+    np.testing.assert_array_equal(joined.read(mixed), tiny_corpus.read(own[[-1, 0, -1]]))
+    assert open_corpora("tiny", tiny_corpus.folder.parent).fingerprint == tiny_corpus.fingerprint
+
+
+def test_training_improves_the_validation_and_resumes_exactly(tiny_corpus, geometry, tmp_path, project_folders):
+    recipe = Recipe.hybrid(
+        "tiny+tiny", 24, batch=8, pool=32, warmup=2, averaging=0.5, validate_every=12, validation_segments=8,
+        rate=3e-3, options=SMALL,
+    )  # fmt: skip
+    corpus = JoinedCorpus([tiny_corpus, tiny_corpus])
+    whole = Trainer(recipe, corpus, geometry, tmp_path / "runs" / "whole")
+    before = whole.averaged.scores(whole.validation)["loss"].mean()
+    whole.train(progress=False)
+    log = read_log(whole.folder)
+    assert log["validation_loss"].iloc[-1] < before and {"validation_snr", "validation_snr_td"} <= set(log)
+
+    parts = Trainer(recipe, corpus, geometry, tmp_path / "runs" / "parts")
+    parts.train(progress=False, until=12)
+    parts = Trainer(recipe, corpus, geometry, tmp_path / "runs" / "parts")
+    parts.train(progress=False)
+    for ours, theirs in zip(parts.encoder.model.variables, whole.encoder.model.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+    system = whole.result("last")
+    weights.save_encoder(system, "hybrid", {"examples": 0})
+    segments = tiny_corpus.read(tiny_corpus.select("test", 2, 0)).astype(np.float64)
+    loaded = inpaint.inpaint("hybrid", segments, geometry, trained_on="instruments")
+    exact = system.predict(segments)
+    for score in (metrics.snr_td, metrics.snr_ms):
+        difference = score(segments, loaded, geometry) - score(segments, exact, geometry)
+        assert abs(difference).max() < 0.05
+
+
+def test_ablations_train_what_they_name(tiny_corpus, tmp_path):
+    variants = {"as it is": {}, "no blocks": {"blocks": 0}, "from LPC": {"start": "lpc"}}
+    table = ablate(
+        tiny_corpus, tmp_path, steps=3, options=SMALL, variants=variants, progress=False,
+        batch=4, pool=8, validation_segments=4, warmup=1,
+    )  # fmt: skip
+    assert table["variant"].tolist() == list(variants) and (table["examples"] == 12).all()
+    assert table["parameters"][1] < table["parameters"][0]
+    start = table["snr_ms"] - table["gain_ms"]
+    assert start[0] == pytest.approx(start[1]) and start[0] != pytest.approx(start[2])
+
+
+def test_a_recipe_names_what_does_not_fit():
+    with pytest.raises(ValueError, match="only a hybrid has any"):
+        Recipe(kind="magnitude", corpus="tiny", steps=1, options={"width": 2})
+    with pytest.raises(ValueError, match="loss='paper' must be one of snr"):
+        dataclasses.replace(Recipe.hybrid("tiny", 1), loss="paper")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kind", "hybrid", "--option", "widht=3"], "--option widht=3 must be name=value with a name among width"),
+        (["--option", "width=3"], "only --kind hybrid has options"),
+        (["--kind", "hybrid", "--option", "start=zeros"], "start='zeros' must be"),
+    ],
+)
+def test_the_command_line_names_a_wrong_option(project_folders, arguments, message):
+    result = CliRunner().invoke(app, ["train", "run", *arguments])
+    assert result.exit_code == 1 and message in " ".join(result.output.split())
