@@ -857,7 +857,7 @@ def html(rows: list[dict[str, Any]]) -> str:
         f".claims .{short[v]} .verdict {{ border-left: 4px solid {_COLOURS[v]}; padding-left: 8px }}" for v in VERDICTS
     ]
     body = "".join(_row(row, short[row["verdict"]]) for row in rows)
-    heads = "".join(f"<th>{head}</th>" for head in ("Section", "Claim", "Expected", "Here", "Verdict"))
+    heads = "".join(f"<th>{head}</th>" for head in ("Claim", "Expected", "Here", "Verdict"))
     return (
         f"<style>{_STYLE}{' '.join(style)}</style>"
         f'<div class="claims">{"".join(inputs)}<div class="scroll"><table class="dataframe"><thead><tr>{heads}</tr>'
@@ -873,8 +873,9 @@ def _row(row: Mapping[str, Any], name: str) -> str:
     source = f" from {escape(row['source'])}" if row["source"] else ""
     command = f"<code>{escape(row['command'])}</code>{source}; " if row["command"] else ""
     return (
-        f'<tr id="{row["id"]}" class="{name}"><td>{escape(row["section"])}</td>'
-        f"<td>{escape(row['claim'])}{released}</td><td>{escape(row['expected'])}</td>"
+        f'<tr id="{row["id"]}" class="{name}">'
+        f"<td>{escape(row['claim'])} <small>({escape(row['section'])})</small>{released}</td>"
+        f"<td>{escape(row['expected'])}</td>"
         f'<td>{escape(obtained(row))}</td><td class="verdict"><b>{_MARKS[row["verdict"]]} {row["verdict"]}</b>'
         f"<br><small>{escape(row['reason'])}.<br>{command}see {link}</small></td></tr>"
     )
@@ -888,6 +889,6 @@ _STYLE = (
     ".claims input:focus-visible + label { outline: 2px solid #0072B2 } "
     ".claims .scroll { overflow-x: auto } "
     ".claims td, .claims th { text-align: left; vertical-align: top; white-space: normal } "
-    ".claims td:nth-child(2) { min-width: 15em } .claims td:nth-child(4) { min-width: 9em } "
-    ".claims td.verdict { min-width: 15em; padding-left: 8px } .claims code { overflow-wrap: anywhere } "
+    ".claims td:nth-child(1) { min-width: 11em } .claims td:nth-child(3) { min-width: 8em } "
+    ".claims td.verdict { min-width: 14em; padding-left: 8px } .claims code { overflow-wrap: anywhere } "
 )
