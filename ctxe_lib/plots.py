@@ -198,14 +198,16 @@ def spectrogram(ax: Axes, segment: np.ndarray, geometry: Geometry, *, reference:
     return image
 
 
-def spectrograms(rows: Mapping[str, Mapping[str, np.ndarray]], geometry: Geometry) -> Figure:
-    """Draw segments side by side, as the paper's Figs. 6 to 8: each row on the scale of its first, the original.
+def spectrograms(panels: Mapping[str, np.ndarray], geometry: Geometry, *, columns: int = 3) -> Figure:
+    """Draw segments side by side, as the paper's Figs. 6 to 8, on the scale of the first, the original.
 
     Parameters
     ----------
-    rows : mapping of str to mapping of str to np.ndarray [shape=(length,)]
-        Segments by title, in rows by name; 0 dB is the largest magnitude of the first segment of the row.
+    panels : mapping of str to np.ndarray [shape=(length,)]
+        Segments by title; 0 dB is the largest magnitude of the first.
     geometry : Geometry
+    columns : int
+        Panels in a row.
 
     Returns
     -------
@@ -214,21 +216,23 @@ def spectrograms(rows: Mapping[str, Mapping[str, np.ndarray]], geometry: Geometr
     Raises
     ------
     ValueError
-        If the first segment of a row is silent.
+        If the first segment is silent.
     """
-    columns = max(len(row) for row in rows.values())
-    size = (7.2, 0.5 + 2.4 * len(rows))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, sharex=True, sharey=True, squeeze=False)
-    for line, (name, row) in zip(axes, rows.items(), strict=True):
-        reference = float(np.abs(stft(next(iter(row.values())), geometry)).max())
-        for ax, (title, segment) in zip(line, row.items(), strict=False):
-            image = spectrogram(ax, segment, geometry, reference=reference)
-            ax.set_title(title, fontsize=9)
-            ax.label_outer()
-        for ax in line[len(row) :]:
-            ax.set_visible(False)
-        line[0].set_ylabel(f"{name}\nFrequency (kHz)" if name else "Frequency (kHz)")
-    figure.colorbar(image, ax=axes, label="Level (dB re the original's maximum)", aspect=30)
+    lines = -(-len(panels) // columns)
+    size = (7.2, 0.3 + 2.5 * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    reference = float(np.abs(stft(next(iter(panels.values())), geometry)).max())
+    for ax in axes.flat[len(panels) :]:
+        ax.set_visible(False)
+    for place, (title, segment) in enumerate(panels.items()):
+        ax = axes.flat[place]
+        image = spectrogram(ax, segment, geometry, reference=reference)
+        ax.set_title(title)
+        ax.label_outer()
+        ax.tick_params(labelbottom=place + columns >= len(panels))
+        if place + columns >= len(panels):
+            ax.set_xlabel("Time (ms)")
+    figure.colorbar(image, ax=axes, label="Level (dB re the original's peak)", aspect=15 * lines + 5)
     return figure
 
 

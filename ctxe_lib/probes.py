@@ -8,8 +8,8 @@ Tones
 -----
 The paper's tones lie between 20 Hz and 8 kHz on a logarithmic scale, with amplitudes of 0.1 to 1 and phases of 0 to
 pi; the released code has an amplitude of 0.1 and phases of 0 to 2 pi. Frequencies here are equally spaced on that scale
-about A4 = 440 Hz, so that with 8, 24, 40, ... of them in an octave, tones on notes and half-way between notes take
-turns. Each has an amplitude and a phase of its own, spread evenly over their ranges in random order.
+about A4 = 440 Hz: 0.5, 1.5, 2.5, ... semitones apart, they lie on notes and half-way between notes in turn. Each has an
+amplitude and a phase of its own, spread evenly over their ranges in random order.
 
 Sweeps
 ------
@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import scipy.signal
+from numpy.typing import ArrayLike
 
 from ctxe_lib import tables, weights
 from ctxe_lib.evaluation import score
@@ -52,6 +53,7 @@ __all__ = [
     "fluctuation",
     "frequencies",
     "note_contrast",
+    "origin",
     "probe",
     "running_average",
     "sweep_frequencies",
@@ -135,13 +137,13 @@ def contenders(methods: Sequence[str] = PROBED, kinds: Sequence[str] = tables.KI
 # -- tones --------------------------------------------------------------------------------------------------------
 
 
-def frequencies(per_octave: int) -> np.ndarray:
+def frequencies(semitones: float) -> np.ndarray:
     """Frequencies of tones from 20 Hz up to, not including, 8 kHz: there, a tone may vanish between the samples.
 
     Parameters
     ----------
-    per_octave : int
-        Tones per octave.
+    semitones : float
+        From each tone to the next.
 
     Returns
     -------
@@ -151,12 +153,12 @@ def frequencies(per_octave: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there would be no tone.
+        If the distance is not positive.
     """
-    if per_octave < 1:
-        raise ValueError(f"per_octave={per_octave} must be an integer > 0")
-    first, stop = np.ceil(per_octave * np.log2(np.array([LOWEST, HIGHEST]) / A4))
-    return A4 * 2 ** (np.arange(first, stop) / per_octave)
+    if not semitones > 0:
+        raise ValueError(f"semitones={semitones} must be > 0")
+    first, stop = np.ceil(12 * np.log2(np.array([LOWEST, HIGHEST]) / A4) / semitones)
+    return A4 * 2 ** (np.arange(first, stop) * semitones / 12)
 
 
 def cents(frequency: np.ndarray) -> np.ndarray:
@@ -165,14 +167,12 @@ def cents(frequency: np.ndarray) -> np.ndarray:
     return 100 * (semitones - np.round(semitones))
 
 
-def tones(
-    frequency: np.ndarray, amplitude: np.ndarray, phase: np.ndarray, samples: int, sample_rate: int
-) -> np.ndarray:
+def tones(frequency: ArrayLike, amplitude: ArrayLike, phase: ArrayLike, samples: int, sample_rate: int) -> np.ndarray:
     """Pure tones.
 
     Parameters
     ----------
-    frequency, amplitude, phase : np.ndarray [shape=(n,)]
+    frequency, amplitude, phase : array_like [shape=(n,)]
         In Hz, full scale 1, and radians at the first sample.
     samples, sample_rate : int
 
@@ -181,8 +181,8 @@ def tones(
     np.ndarray [shape=(n, samples)]
     """
     seconds = np.arange(samples) / sample_rate
-    frequency, amplitude, phase = (np.asarray(x, np.float64)[:, None] for x in (frequency, amplitude, phase))
-    return amplitude * np.sin(2 * np.pi * frequency * seconds + phase)
+    columns = [np.asarray(x, np.float64)[:, None] for x in (frequency, amplitude, phase)]
+    return columns[1] * np.sin(2 * np.pi * columns[0] * seconds + columns[2])
 
 
 def tone_probes(
@@ -272,7 +272,8 @@ class Mean(NamedTuple):
         return cls(float(finite.mean()) if len(finite) else float("nan"), low, high, len(finite))
 
     def __str__(self) -> str:
-        return f"{self.mean:+.1f} dB ({self.low:+.1f} to {self.high:+.1f}, n = {self.n})"
+        mean, low, high = (f"{round(value, 1) + 0.0:+.1f}" for value in self[:3])  # never -0.0
+        return f"{mean} dB ({low} to {high}, n = {self.n})"
 
 
 def note_contrast(scores: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> Mean:
@@ -300,7 +301,7 @@ def note_contrast(scores: pd.DataFrame, *, draws: int = 2000, seed: int = 0) -> 
     off = np.abs(cents(scores["frequency"].to_numpy()))
     on, between = scores[off <= 10], scores[off >= 40]
     if on.empty or between.empty:
-        raise ValueError("tones must lie on notes and between them: take 8, 24 or 40 per octave")
+        raise ValueError("tones must lie on notes and between them: take them 0.5 or 1.5 semitones apart")
     level = np.interp(np.log(on["frequency"]), np.log(between["frequency"]), between["snr_ms"])
     return Mean.of(on["snr_ms"].to_numpy() - level, draws=draws, seed=seed)
 
@@ -408,10 +409,10 @@ def sweep_scores(segments: np.ndarray, gaps: np.ndarray, reading: str, geometry:
     along = (np.abs(swept[:, :, None] - bins) <= BESIDE).any(axis=0)
     original, restored = (_scored(x, geometry) for x in (segments, _restored(segments, gaps, geometry)))
     between = np.sum(restored[:, ~along] ** 2, axis=-1) / np.sum(original**2, axis=(-2, -1))
-    return pd.DataFrame(
-        score(segments, gaps, geometry)
-        | {"snr_along": snr(original[:, along], restored[:, along]), "between_db": 10 * np.log10(between)}
-    )
+    with np.errstate(divide="ignore"):
+        level = 10 * np.log10(between)
+    own = {"snr_along": snr(original[:, along], restored[:, along]), "between_db": level}
+    return pd.DataFrame(score(segments, gaps, geometry) | own)
 
 
 # -- the table of probes ------------------------------------------------------------------------------------------
@@ -439,10 +440,10 @@ def _key(contender: Contender, name: str, segments: np.ndarray, geometry: Geomet
 
 
 def _probes(
-    per_octave: int, sums: int, seed: int, geometry: Geometry
+    semitones: float, sums: int, seed: int, geometry: Geometry
 ) -> Iterator[tuple[str, str, np.ndarray, pd.DataFrame]]:
     """What is probed: kind of probe, reading, segments, and what describes each."""
-    grid = frequencies(per_octave)
+    grid = frequencies(semitones)
     for reading, every in (("paper", 1), ("released", 3)):
         yield "tones", reading, *tone_probes(grid[::every], geometry, reading=reading, seed=seed)
     for reading in SWEEPS:
@@ -450,7 +451,7 @@ def _probes(
 
 
 def probe(
-    path: Path, *, per_octave: int = 8, sums: int = 8, seed: int = 0, geometry: Geometry | None = None
+    path: Path, *, semitones: float = 1.5, sums: int = 8, seed: int = 0, geometry: Geometry | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Score every contender on tones and sweeps, what `path` does not hold already, and write the table and its record.
 
@@ -458,8 +459,8 @@ def probe(
     ----------
     path : Path
         Of the table, ending in ``.parquet``.
-    per_octave : int
-        Tones per octave, see :func:`frequencies`. Of the released code's tones, every third is taken.
+    semitones : float
+        From each tone to the next, see :func:`frequencies`. Of the released code's tones, every third is taken.
     sums : int
         Sums of five sweeps, each with its own phases.
     seed : int
@@ -484,7 +485,7 @@ def probe(
     pieces: dict[str, dict[str, Any]] = {}
     parts: dict[str, pd.DataFrame] = {}
     for contender in contenders():
-        for what, reading, segments, described in _probes(per_octave, sums, seed, geometry):
+        for what, reading, segments, described in _probes(semitones, sums, seed, geometry):
             key = _key(contender, f"{what} {reading}", segments, geometry)
             if key in kept and key in made:
                 parts[key], pieces[key] = kept[key], made[key]
@@ -502,7 +503,7 @@ def probe(
     table = pd.concat(parts.values(), ignore_index=True)
     record = {
         "what": "scores of synthetic probes",
-        "per_octave": per_octave,
+        "semitones": semitones,
         "sums": sums,
         "seed": seed,
         "geometry": geometry.to_dict(),
@@ -597,6 +598,25 @@ def band_scores(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry, edge
     original, restored = (_scored(x, geometry) for x in (segments, _restored(segments, gaps, geometry)))
     low = np.arange(geometry.bins) * geometry.sample_rate / geometry.window < edge
     return tuple(snr(*(x[..., part].reshape(len(x), -1) for x in (original, restored))) for part in (low, ~low))
+
+
+def origin(table: pd.DataFrame, record: dict[str, Any]) -> str:
+    """Where the numbers of a table of probes come from, in Markdown.
+
+    Parameters
+    ----------
+    table, record
+        From :func:`probe`.
+    """
+    tones = table[(table["probe"] == "tones") & (table["reading"] == "paper")]
+    networks = "".join(f", network {name} `{digest[:12]}`" for name, digest in record["weights"].items())
+    pieces = record["pieces"].values()
+    commits = ", ".join(sorted({f"`{(piece['commit'] or 'unknown')[:12]}`" for piece in pieces}))
+    return (
+        f"*From `results/probes.parquet`: {tones['frequency'].nunique()} tones, {record['semitones']:g} semitones "
+        f"apart, and {record['sums']} sums of five sweeps{networks}; seed {record['seed']}, commit {commits}, computed "
+        f"in {sum(piece['seconds'] for piece in pieces):.0f} s on {record['cores']} cores.*"
+    )
 
 
 def training(name: str) -> str:
