@@ -211,24 +211,24 @@ class Hybrid:
         if options.phases:
             for side in (forward, backward):
                 cosine = side * tf.math.conj(base)
-                cosine /= tf.cast(_magnitude(cosine) + 1e-6, tf.complex64)
+                cosine /= _complex(_magnitude(cosine) + 1e-6)
                 features += [tf.math.real(cosine), tf.math.imag(cosine)]
         stacked = tf.transpose(tf.concat(features, axis=1)[..., : options.bins], [0, 2, 1])
         weights = tf.transpose(self.model(stacked, training=training), [0, 2, 1])
         weights = tf.pad(weights, [[0, 0], [0, 0], [0, geometry.bins - options.bins]])
         weights = tf.unstack(tf.reshape(weights, [-1, 6, geometry.gap_frames, geometry.bins]), axis=1)
-        spread = tf.cast(_magnitude(forward - backward), tf.complex64)
+        spread = _complex(_magnitude(forward - backward))
         change = (
             tf.complex(weights[0], weights[1]) * (forward - base)
             + tf.complex(weights[2], weights[3]) * (backward - base)
-            + tf.complex(weights[4], weights[5]) * spread * base / tf.cast(_magnitude(base), tf.complex64)
+            + tf.complex(weights[4], weights[5]) * spread * base / _complex(_magnitude(base))
         )
         filled = gaps[-1] + tf_stft.gap_signal(change, geometry)
         wanted = _magnitude(base + change)
         for _ in range(options.iterations):
             around = [before[:, -geometry.padding :], filled, after[:, : geometry.padding]]
             current = tf_stft.coefficients(tf.concat(around, axis=1), geometry)
-            filled = tf_stft.gap_signal(current * tf.cast(wanted / _magnitude(current), tf.complex64), geometry)
+            filled = tf_stft.gap_signal(current * _complex(wanted / _magnitude(current)), geometry)
         return filled * level
 
     def errors(self, examples: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
@@ -296,6 +296,11 @@ class Hybrid:
 def _magnitude(spectra: tf.Tensor) -> tf.Tensor:
     """Absolute values with a gradient that is finite at zero."""
     return tf.sqrt(tf.square(tf.math.real(spectra)) + tf.square(tf.math.imag(spectra)) + 1e-12)
+
+
+def _complex(values: tf.Tensor) -> tf.Tensor:
+    """Real values as complex ones; a cast would warn of its gradient, which is the real part."""
+    return tf.complex(values, tf.zeros_like(values))
 
 
 def _energy(values: tf.Tensor) -> tf.Tensor:
