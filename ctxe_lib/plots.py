@@ -198,7 +198,7 @@ def spectrogram(ax: Axes, segment: np.ndarray, geometry: Geometry, *, reference:
     return image
 
 
-def spectrograms(panels: Mapping[str, np.ndarray], geometry: Geometry, *, columns: int = 3) -> Figure:
+def spectrograms(panels: Mapping[str, np.ndarray], geometry: Geometry) -> Figure:
     """Draw segments side by side, as the paper's Figs. 6 to 8, on the scale of the first, the original.
 
     Parameters
@@ -206,18 +206,18 @@ def spectrograms(panels: Mapping[str, np.ndarray], geometry: Geometry, *, column
     panels : mapping of str to np.ndarray [shape=(length,)]
         Segments by title; 0 dB is the largest magnitude of the first.
     geometry : Geometry
-    columns : int
-        Panels in a row.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Three panels in a row; four are two by two.
 
     Raises
     ------
     ValueError
         If the first segment is silent.
     """
+    columns = 2 if len(panels) == 4 else 3
     lines = -(-len(panels) // columns)
     size = (7.2, 0.3 + 2.5 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharex=True, sharey=True, squeeze=False)

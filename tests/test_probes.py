@@ -230,6 +230,9 @@ def test_spectrograms_share_the_scale_of_the_original() -> None:
     assert [ax.get_title() for ax in drawn] == ["Original", "a", "b", "c"]
     peaks = [np.asarray(ax.images[0].get_array()).max() for ax in drawn]
     assert peaks == pytest.approx([0, -20, 0, -80]) and all(ax.images[0].get_clim() == (-80, 0) for ax in drawn)
-    assert [ax.get_xlabel() for ax in drawn] == ["", "Time (ms)", "Time (ms)", "Time (ms)"]
+    assert [ax.get_xlabel() for ax in drawn] == ["", "", "Time (ms)", "Time (ms)"]
+    five = plots.spectrograms(dict.fromkeys("abcde", sound), GEOMETRY)
+    shown = [ax for ax in five.axes if ax.get_visible() and ax.images]
+    assert [ax.get_xlabel() for ax in shown] == ["", "", *["Time (ms)"] * 3]
     with pytest.raises(ValueError, match="silent"):
         plots.spectrograms({"Original": 0 * sound}, GEOMETRY)
