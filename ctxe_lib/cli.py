@@ -1,4 +1,7 @@
-"""Command line: ``ctxe train``, ``export``, ``evaluate``, ``gaps``, ``overfit``, ``challenge``, ``leaderboard``."""
+"""Command line of the library: repair recordings, train networks, score methods.
+
+``ctxe repair``; ``train``, ``ablate``, ``export``; ``evaluate``, ``gaps``, ``overfit``, ``challenge``, ``leaderboard``.
+"""
 
 from __future__ import annotations
 
@@ -277,6 +280,41 @@ def overfit(
 
 
 @app.command()
+def repair(
+    source: Annotated[Path, typer.Argument(help="Recording with gaps, in any format that libsndfile reads.")],
+    output: Annotated[Path, typer.Argument(help="Repaired recording to write.")],
+    gap: Annotated[
+        list[str] | None, typer.Option(help="START:MILLISECONDS, start in seconds; may be repeated.")
+    ] = None,
+    find: Annotated[bool, typer.Option("--find", help="Find dropouts: 2 to 100 ms of zeros in all channels.")] = False,
+    method: Annotated[Literal["hybrid", "janssen", "lpc"], typer.Option(help="Best method to use.")] = "hybrid",
+) -> None:
+    """Fill gaps in a recording of any rate and number of channels."""
+    import soundfile
+
+    from ctxe_lib.repair import repair_file
+
+    try:
+        rate = soundfile.info(source).samplerate
+        places = [_place(text, rate) for text in gap or []]
+        report = repair_file(source, output, places, find=find, method=method)
+    except (soundfile.LibsndfileError, TypeError, OSError, ValueError) as error:
+        raise _fail(error) from None
+    console.print(report.round(3).to_string(index=False))
+    console.print(f"wrote {output}", soft_wrap=True)
+
+
+def _place(text: str, rate: int) -> tuple[int, int]:
+    """First and last sample of ``START:MILLISECONDS``."""
+    try:
+        start, milliseconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f"--gap {text} must be START:MILLISECONDS, such as 12.5:64") from None
+    first = round(start * rate)
+    return first, first + round(milliseconds * rate / 1e3)
+
+
+@app.command()
 def challenge(
     output: Annotated[Path, typer.Argument(help="Archive to write, ending in .npz.")],
     corpus: CorpusName = "music-quick",
@@ -325,14 +363,27 @@ def leaderboard(
     console.print(shown)
 
 
+@app.command()
+def release(
+    corpus: Annotated[list[str] | None, typer.Argument(help="Scored corpora; both quick ones if left out.")] = None,
+) -> None:
+    """Copy scores from results/ to scores/, and make README's table and picture of them."""
+    from ctxe_lib import released
+
+    try:
+        written = [released.release(name) for name in corpus or released.CORPORA.values()] + released.write_readme()
+    except (FileNotFoundError, ValueError) as error:
+        raise _fail(error) from None
+    console.print(f"wrote {', '.join(map(str, written))}", soft_wrap=True)
+
+
 def _scored(corpus: str) -> Any:
     """A corpus, the scores of the methods on its test segments, and their record."""
     from ctxe_lib.corpus import Corpus
-    from ctxe_lib.paths import data_folder, results_folder
-    from ctxe_lib.records import read_table
+    from ctxe_lib.paths import data_folder
+    from ctxe_lib.released import scored
 
-    path = results_folder() / f"{corpus}.parquet"
-    return Corpus.open(data_folder() / corpus), *read_table(path, f"ctxe evaluate {path} --corpus {corpus}")
+    return Corpus.open(data_folder() / corpus), *scored(corpus)
 
 
 def _write_results(make: Callable[..., Any], output: Path, corpus: str, **options: Any) -> None:
