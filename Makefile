@@ -42,7 +42,7 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
 # What scores depend on beside data and weights.
-NOT_SCORING := ablations claims cli costs leaderboard listen notebooks plots probes released repair studies tables \
+NOT_SCORING := ablations claims cli costs front leaderboard listen notebooks plots probes released repair studies tables \
 	training widgets
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
 CARDS := $(wildcard weights/*.json)

@@ -28,14 +28,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.signal
 
-from ctxe_lib import losses, lpc, metrics, networks, stft, studies, tables, weights
+from ctxe_lib import losses, lpc, metrics, networks, probes, stft, studies, tables, weights
 from ctxe_lib.audio import FULL_SCALE
 from ctxe_lib.corpus import segment_starts
 from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.inpaint import prepare
+from ctxe_lib.inpaint import METHODS
 from ctxe_lib.paths import ROOT
 from ctxe_lib.records import environment
 from ctxe_lib.sources.packages import manifest
@@ -91,15 +90,16 @@ class Effort:
 
     Attributes
     ----------
-    tones : int
-        Pure tones per probe.
+    semitones, sums
+        Tones and sweeps, as in :func:`ctxe_lib.probes.probe`: as many as the notebook of probes has scored already.
     per_track : int
         Segments per track for what varies a method.
     most : int
         Segments at most.
     """
 
-    tones: int = 32
+    semitones: float = 1.5
+    sums: int = 8
     per_track: int = 3
     most: int = 60
 
@@ -482,11 +482,16 @@ def _mean_of(results: Results, values: np.ndarray, clusters: np.ndarray, source:
 
 @_measure
 def _frames_effect(results: Results, effort: Effort, kind: str, frames: int) -> Measured:
-    segments, clusters, geometry = _segments(results, effort, kind)
-    gaps, own = lpc.inpaint(segments, geometry), geometry.scored_frames
+    """SNR_MS of LPC on fewer central frames, less that on all that lie within the gap, on every test segment."""
+    scores, corpus = _scores(results, kind, "lpc", "snr_ms"), results.corpus(kind)
+    starts, geometry, own = scores.index.get_level_values("segment"), corpus.geometry, corpus.geometry.scored_frames
     spared = (own.stop - own.start - frames) // 2
-    fewer = studies.snr_ms_of(segments, gaps, geometry, slice(own.start + spared, own.stop - spared))
-    return _mean_of(results, fewer - metrics.snr_ms(segments, gaps, geometry), clusters, _data(results, kind))
+    fewer = []
+    for first in range(0, len(starts), 512):
+        segments = corpus.read(starts[first : first + 512].to_numpy()).astype(np.float64)
+        gaps = lpc.inpaint(segments, geometry)
+        fewer.append(studies.snr_ms_of(segments, gaps, geometry, slice(own.start + spared, own.stop - spared)))
+    return _mean(results, (np.concatenate(fewer) - scores).dropna(), kind)
 
 
 def _both(results: Results, effort: Effort) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Geometry]:
@@ -519,128 +524,106 @@ def _phase_ms_td(results: Results, effort: Effort) -> Measured:
 # -- measures: probes ---------------------------------------------------------------------------------------------
 
 
-def _tones(frequencies: np.ndarray, seed: int, *, amplitude: tuple[float, float], phase: float) -> np.ndarray:
-    """Pure tones [n, length] with amplitudes and phases spread evenly over their ranges, in an order of their own."""
-    geometry, rng = Geometry(), np.random.default_rng(seed)
-    spread = [rng.permutation(np.linspace(0, 1, len(frequencies)))[:, None] for _ in range(2)]
-    time = np.arange(geometry.length) / geometry.sample_rate
-    level = amplitude[0] + (amplitude[1] - amplitude[0]) * spread[0]
-    return level * np.sin(2 * np.pi * frequencies[:, None] * time + phase * spread[1])
+def _probed(
+    results: Results, effort: Effort, kind: str, method: str, what: str = "tones", reading: str = "paper"
+) -> pd.Series:
+    """SNR_MS of a method on probes, by frequency of the tone or number of the sum of sweeps."""
+    table = results.remember(
+        f"probes {effort}",
+        lambda: probes.probe(
+            results.folder / "probes.parquet", semitones=effort.semitones, sums=effort.sums, seed=results.seed
+        )[0],
+    )
+    trained_on = kind if METHODS[method].network and not METHODS[method].shared else ""
+    wanted = {"probe": what, "reading": reading, "method": method, "trained_on": trained_on}
+    own = table[np.logical_and.reduce([table[name] == value for name, value in wanted.items()])]
+    if own.empty:
+        raise tables.not_scored(results, kind, method, "snr_ms")
+    return own.set_index("frequency" if what == "tones" else np.arange(len(own)))["snr_ms"]
 
 
-def _paper_tones(frequencies: np.ndarray, seed: int) -> np.ndarray:
-    return _tones(frequencies, seed, amplitude=(0.1, 1.0), phase=np.pi)
+def _of_probes(value: float, low: float, high: float, count: int) -> Measured:
+    """A mean over probes, each of them a cluster of its own."""
+    return Measured(value, low, high, count, count, "probes.parquet", "make notebooks ONLY=11")
 
 
-def _scored(results: Results, segments: np.ndarray, kind: str, method: str) -> np.ndarray:
-    """SNR_MS of a method on made signals [n, length]."""
-    geometry = Geometry()
-    try:
-        return metrics.snr_ms(segments, prepare(method, kind)(segments, geometry), geometry)
-    except FileNotFoundError:
-        raise tables.not_scored(results, kind, method, "snr_ms") from None
+def _level(results: Results, values: pd.Series) -> Measured:
+    found = _mean_of(results, values.to_numpy(), np.arange(len(values)), "")
+    return _of_probes(found.value, found.low, found.high, found.segments)
 
 
-def _apart(results: Results, first: np.ndarray, second: np.ndarray | float = 0.0) -> Measured:
-    """Mean difference of scores of probes, each probe a cluster of its own."""
-    return _mean_of(results, first - second, np.arange(len(first)), "synthetic signals")
+def _within(values: pd.Series, band: tuple[float, float]) -> pd.Series:
+    chosen = values[(values.index >= band[0]) & (values.index < band[1])].dropna()
+    if chosen.empty:
+        raise NotTestable(f"no tone lies from {band[0]:g} to {band[1]:g} Hz: take them closer together")
+    return chosen
 
 
-def _range(effort: Effort, low: float = 20.0, high: float = 8000.0) -> np.ndarray:
-    return np.geomspace(low, high, effort.tones, endpoint=False)
+def _contrast(results: Results, values: pd.Series) -> Measured:
+    """Tones on notes against tones between them."""
+    frame = values.rename_axis("frequency").rename("snr_ms").reset_index()
+    return _of_probes(*probes.note_contrast(frame, draws=results.draws, seed=results.seed))
 
 
 @_measure
 def _note_contrast(results: Results, effort: Effort, kind: str, method: str) -> Measured:
-    """Tones on notes of the standard pitch against tones half-way to the next, A0 to A8."""
-    notes = 27.5 * 2 ** (np.linspace(0, 95, effort.tones).round() / 12)
-    score = [
-        _scored(results, _paper_tones(frequencies, results.seed), kind, method)
-        for frequencies in (notes, notes * 2 ** (1 / 24))
-    ]
-    return _apart(results, score[0], score[1])
+    return _contrast(results, _probed(results, effort, kind, method))
 
 
 @_measure
 def _contrast_gain(results: Results, effort: Effort, method: str) -> Measured:
-    notes, music = (_note_contrast(results, effort, kind, method) for kind in ("instruments", "music"))
-    width = math.hypot(notes.high - notes.low, music.high - music.low) / 2
-    value = notes.value - music.value
-    return Measured(value, value - width, value + width, 2 * effort.tones, 2 * effort.tones, "synthetic signals")
+    notes, music = (_probed(results, effort, kind, method) for kind in ("instruments", "music"))
+    return _contrast(results, notes - music)
 
 
 @_measure
 def _tone_readings(results: Results, effort: Effort, kind: str, method: str) -> Measured:
-    frequencies = _range(effort)
-    released = _tones(frequencies, results.seed, amplitude=(0.1, 0.1), phase=2 * np.pi)
-    here, there = (
-        _scored(results, signals, kind, method) for signals in (_paper_tones(frequencies, results.seed), released)
-    )
-    return _apart(results, here, there)
+    here, there = (_probed(results, effort, kind, method, reading=reading) for reading in probes.READINGS)
+    return _level(results, (here - there).dropna())
+
+
+def _tone_gains(results: Results, effort: Effort, kind: str, method: str, other: str) -> pd.Series:
+    return _probed(results, effort, kind, method) - _probed(results, effort, kind, other)
 
 
 @_measure
 def _tone_gain(results: Results, effort: Effort, kind: str, method: str, other: str) -> Measured:
-    signals = _paper_tones(_range(effort), results.seed)
-    return _apart(results, *(_scored(results, signals, kind, name) for name in (method, other)))
+    return _level(results, _tone_gains(results, effort, kind, method, other))
 
 
 @_measure
 def _tone_gain_high(results: Results, effort: Effort, kind: str, method: str, other: str, edge: float) -> Measured:
-    gain = [
-        _apart(results, *(_scored(results, signals, kind, name) for name in (method, other)))
-        for signals in (_paper_tones(_range(effort, *band), results.seed) for band in ((edge, 8000), (20, edge)))
-    ]
-    return _against(effort, *gain)
+    return _against(results, _tone_gains(results, effort, kind, method, other), (edge, math.inf), (0, edge))
 
 
 @_measure
 def _tone_level(results: Results, effort: Effort, kind: str, method: str, band: tuple[float, float]) -> Measured:
-    return _apart(results, _scored(results, _paper_tones(_range(effort, *band), results.seed), kind, method))
+    return _level(results, _within(_probed(results, effort, kind, method), band))
 
 
 @_measure
 def _tone_bands(
     results: Results, effort: Effort, kind: str, method: str, band: tuple[float, float], other: tuple[float, float]
 ) -> Measured:
-    return _against(effort, *(_tone_level(results, effort, kind, method, edges) for edges in (band, other)))
+    return _against(results, _probed(results, effort, kind, method), band, other)
 
 
-def _against(effort: Effort, first: Measured, second: Measured) -> Measured:
-    """Difference of two independent means; its interval is as wide as both together, in quadrature."""
-    value = first.value - second.value
-    width = math.hypot(first.high - first.low, second.high - second.low) / 2
-    count = first.segments + second.segments
-    return Measured(value, value - width, value + width, count, count, "synthetic signals")
-
-
-def _sweeps(results: Results, effort: Effort, reading: str) -> np.ndarray:
-    """Sums of the five sweeps of Fig. 7 [n, length], each with phases drawn anew."""
-    geometry, rng = Geometry(), np.random.default_rng(results.seed)
-    figure = tables.paper()["figures"]["7"]
-    time = np.arange(geometry.length) / geometry.sample_rate
-    method = "linear" if reading == "linear" else "logarithmic"
-    return np.stack(
-        [
-            sum(
-                0.15 * scipy.signal.chirp(time, low, geometry.seconds, low + figure["bandwidth_hz"], method, phase)
-                for low, phase in zip(figure["first_hz"], rng.uniform(0, 360, 5), strict=True)
-            )
-            for _ in range(max(effort.tones // 3, 2))
-        ]
-    )
+def _against(results: Results, values: pd.Series, band: tuple[float, float], other: tuple[float, float]) -> Measured:
+    """Mean of tones in one band less that in another."""
+    parts = [_within(values, edges).rename_axis("cluster") for edges in (band, other)]
+    return _of_probes(*_of_two(results, *parts), sum(map(len, parts)))
 
 
 @_measure
 def _sweep_gain(results: Results, effort: Effort, kind: str, method: str, reading: str) -> Measured:
-    signals = _sweeps(results, effort, reading)
-    return _apart(results, *(_scored(results, signals, kind, name) for name in (method, "lpc")))
+    here, there = (_probed(results, effort, kind, name, "sweeps", reading) for name in (method, "lpc"))
+    return _level(results, here - there)
 
 
 @_measure
 def _sweep_readings(results: Results, effort: Effort, method: str) -> Measured:
-    readings = (_sweeps(results, effort, reading) for reading in ("exponential", "linear"))
-    return _apart(results, *(_scored(results, signals, "music", method) for signals in readings))
+    linear, exponential = (_probed(results, effort, "music", method, "sweeps", reading) for reading in probes.SWEEPS)
+    return _level(results, exponential - linear)
 
 
 # -- the ledger ---------------------------------------------------------------------------------------------------
@@ -686,7 +669,8 @@ def ledger(results: Results, effort: Effort | None = None) -> list[dict[str, Any
     Returns
     -------
     list of dict
-        One per claim: id, section, claim, released_code, expected (the rule in words), rule, unit, value, low, high,
+        One per claim: id, section, claim, released_code, expected (the rule in words), rule, why (of its
+        tolerance), unit, value, low, high,
         segments, clusters, source, networks (each with its margin over interpolation and the examples it saw),
         verdict, reason, notebook, command. Numbers are null where there are none.
     """
@@ -698,6 +682,7 @@ def ledger(results: Results, effort: Effort | None = None) -> list[dict[str, Any
             "released_code": claim.get("released_code", ""),
             "unit": claim.get("unit", ""),
             "rule": claim.get("rule"),
+            "why": claim.get("why", ""),
         }
         row |= {"expected": rule_text(claim["rule"]) if "rule" in claim else ""}
         row |= dict.fromkeys(("value", "low", "high")) | {"segments": 0, "clusters": 0, "source": "", "command": ""}
@@ -871,11 +856,12 @@ def _row(row: Mapping[str, Any], name: str) -> str:
     link = f'<a href="{notebook}.html">{notebook}</a>' if there else notebook
     released = f"<br><small>Released code: {escape(row['released_code'])}.</small>" if row["released_code"] else ""
     source = f" from {escape(row['source'])}" if row["source"] else ""
+    why = f"<br><small>{escape(row['why'])}</small>" if row["why"] else ""
     command = f"<code>{escape(row['command'])}</code>{source}; " if row["command"] else ""
     return (
         f'<tr id="{row["id"]}" class="{name}">'
         f"<td>{escape(row['claim'])} <small>({escape(row['section'])})</small>{released}</td>"
-        f"<td>{escape(row['expected'])}</td>"
+        f"<td>{escape(row['expected'])}{why}</td>"
         f'<td>{escape(obtained(row))}</td><td class="verdict"><b>{_MARKS[row["verdict"]]} {row["verdict"]}</b>'
         f"<br><small>{escape(row['reason'])}.<br>{command}see {link}</small></td></tr>"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctxe_lib import claims
+from ctxe_lib import claims, probes
 from ctxe_lib.claims import Effort, judge
 from ctxe_lib.evaluation import evaluate
 from ctxe_lib.paths import ROOT, results_folder
@@ -83,7 +83,7 @@ def results(scored, monkeypatch):
 
 @pytest.fixture
 def rows(results):
-    return claims.ledger(results, Effort(tones=4, per_track=1, most=2))
+    return claims.ledger(results, Effort(semitones=10.5, sums=2, per_track=1, most=2))
 
 
 def test_the_ledger_holds_every_claim_and_survives_the_disk(rows, results):
@@ -166,6 +166,44 @@ def test_measures_from_tables(tmp_path, monkeypatch):
         measured["gap_difference"](kind="music", method="magnitude", other="lpc", gap_ms=48)
     with pytest.raises(NotMeasured, match="differ in the loss alone"):
         measured["loss_effect"](kind="magnitude")
+
+
+def test_measures_from_probes(tmp_path, monkeypatch):
+    frequency = probes.frequencies(1.5)
+    on_notes = np.abs(probes.cents(frequency)) < 10
+    levels = {
+        ("lpc", "", "tones", "paper"): 40.0,
+        ("complex", "instruments", "tones", "paper"): np.where(on_notes, 30.0, 10.0),
+        ("complex", "music", "tones", "paper"): np.where(on_notes, 12.0, 10.0),
+        ("magnitude", "instruments", "tones", "paper"): np.where(frequency < 200, 35.0, 25.0),
+        ("lpc", "", "sweeps", "linear"): 1.0,
+        ("lpc", "", "sweeps", "exponential"): 3.0,
+        ("magnitude", "music", "sweeps", "linear"): 6.0,
+    }
+    names = ("method", "trained_on", "probe", "reading")
+    parts = [
+        pd.DataFrame({"frequency": frequency, "snr_ms": level}).assign(**dict(zip(names, key, strict=True)))
+        for key, level in levels.items()
+    ]
+    monkeypatch.setattr(probes, "probe", lambda *_, **__: (pd.concat(parts), {}))
+    results, effort = Results({"music": "m", "instruments": "i"}, folder=tmp_path, draws=100), Effort()
+
+    def value(name, **options):
+        return claims.MEASURES[name](results, effort, **options).value
+
+    magnitude = {"kind": "instruments", "method": "magnitude"}
+    assert value("note_contrast", kind="instruments", method="complex") == pytest.approx(20)
+    assert value("contrast_gain", method="complex") == pytest.approx(18)
+    assert value("tone_gain", **magnitude, other="lpc") == pytest.approx(np.mean(np.where(frequency < 200, -5, -15)))
+    assert value("tone_bands", **magnitude, band=(20, 200), other=(200, 8000)) == pytest.approx(10)
+    assert value("tone_level", **magnitude, band=(4000, 8000)) == pytest.approx(25)
+    assert value("sweep_gain", kind="music", method="magnitude", reading="linear") == pytest.approx(5)
+    assert value("sweep_readings", method="lpc") == pytest.approx(2)
+    with pytest.raises(claims.NotTestable, match="no tone lies from 1 to 2 Hz"):
+        value("tone_level", **magnitude, band=(1, 2))
+    monkeypatch.setenv("CTXE_WEIGHTS", str(tmp_path))
+    with pytest.raises(NotMeasured, match="ctxe train music-magnitude"):
+        value("tone_level", kind="music", method="magnitude", band=(20, 200))
 
 
 def test_losses_are_compared_at_equal_budgets(tmp_path, monkeypatch):
