@@ -175,6 +175,7 @@ if (!customElements.get("ctxe-compare")) {
       const group = this.getAttribute("group");
       this.state = groups.get(group) ?? { time: 0, playing: false, name: names[0], repeat: true };
       if (group) groups.set(group, this.state);
+      this.classList.remove("players");
       for (const figure of this.querySelectorAll("figure")) figure.hidden = true;
       this.button = make("button", { type: "button", onclick: () => this.play(this.current.paused) });
       this.seek = make("input", { type: "range", className: "seek", min: 0, max: 1, step: "any", value: 0 });

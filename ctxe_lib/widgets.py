@@ -334,7 +334,7 @@ class _Bench(ipywidgets.VBox):
         self.fills: dict[str, np.ndarray] = {}
         self.scores = pd.DataFrame()
         self.seconds = 0.0
-        style = {"description_width": "8em"}
+        style = {"description_width": "7em"}
         wide = {"width": "26em"}
         self.gap = ipywidgets.IntSlider(
             64, GAPS_MS[0], GAPS_MS[-1], 8, description="Gap (ms)", continuous_update=False, style=style, layout=wide
@@ -343,7 +343,7 @@ class _Bench(ipywidgets.VBox):
             options=ORDERS, value=1000, description="Order of LPC", continuous_update=False, style=style, layout=wide
         )
         self.iterations = ipywidgets.IntSlider(
-            100, 0, 200, 10, description="Griffin-Lim steps", continuous_update=False, style=style, layout=wide
+            100, 0, 200, 10, description="Iterations", continuous_update=False, style=style, layout=wide
         )
         self.trained_on = ipywidgets.ToggleButtons(options=["music", "instruments"], description="Networks of")
         self.methods = {
@@ -499,7 +499,7 @@ class Explorer(_Panel):
 
     def _style(self) -> str:
         """The waveform as the track of the slider, and the gap as its handle."""
-        figure = Figure(figsize=(9, 0.9))
+        figure = Figure(figsize=(9, 0.9), layout=PlaceHolderLayoutEngine(True, True))
         ax = figure.add_axes((0, 0, 1, 1))
         pieces = np.array_split(self.sound, min(len(self.sound), 900))
         ax.fill_between(
