@@ -40,10 +40,25 @@ from ctxe_lib.records import environment
 from ctxe_lib.sources.packages import manifest
 from ctxe_lib.tables import NotMeasured, Results
 
-__all__ = ["VERDICTS", "Measured", "NotTestable", "check", "claims", "html", "judge", "ledger", "read", "write"]
+__all__ = [
+    "VERDICTS",
+    "Measured",
+    "NotTestable",
+    "check",
+    "claims",
+    "grouped",
+    "html",
+    "judge",
+    "ledger",
+    "read",
+    "write",
+]
 
 VERDICTS = ("confirmed", "direction confirmed", "not confirmed", "not testable here", "not yet measured")
 """All there are, in the order of tables."""
+
+GROUPS = ("confirmed", "own disagreement", "not learnt", "otherwise", "not measured", "not testable")
+"""What may become of a claim, see :func:`grouped`."""
 
 DECIBELS_BETWEEN = 40.0
 """Level difference of the two gaps whose losses are compared."""
@@ -741,6 +756,36 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, int]:
     """How many claims have each verdict, all of :data:`VERDICTS` in their order."""
     counts = Counter(row["verdict"] for row in rows)
     return {verdict: counts[verdict] for verdict in VERDICTS}
+
+
+def grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Claims by what became of them, the unconfirmed ones by the reason.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From :func:`ledger`.
+
+    Returns
+    -------
+    dict of str to list of dict
+        ``confirmed`` (the direction at least); ``own disagreement``: the paper's text differs from its tables or from
+        the released code; ``not learnt``: a network of ours is below plain interpolation; ``otherwise``: it came out
+        differently here; ``not measured``; ``not testable``.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {name: [] for name in GROUPS}
+    for row in rows:
+        if row["verdict"] in VERDICTS[:2]:
+            group = "confirmed"
+        elif row["value"] is None:
+            group = "not testable" if row["verdict"] == VERDICTS[3] else "not measured"
+        elif row["released_code"] or row["source"] == "paper.json":
+            group = "own disagreement"
+        else:
+            below = any(margin["high"] is not None and margin["high"] < 0 for margin in row["networks"].values())
+            group = "not learnt" if below else "otherwise"
+        groups[group].append(row)
+    return groups
 
 
 def write(rows: list[dict[str, Any]], results: Results) -> Path:

@@ -26,7 +26,7 @@ from ctxe_lib.records import read_record, read_table
 from ctxe_lib.statistics import summarise
 from ctxe_lib.tables import COMMANDS, UNITS, paper, paper_value
 
-__all__ = ["CORPORA", "METRICS", "compare", "picture", "readme", "release", "scored", "scores_folder"]
+__all__ = ["CORPORA", "METRICS", "compare", "is_released", "picture", "readme", "release", "scored", "scores_folder"]
 
 CORPORA = {"music": "music-quick", "instruments": "instruments-quick"}
 """What is released, by kind of sound."""
@@ -90,6 +90,12 @@ def scored(corpus: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     command, own = COMMANDS[""].format(corpus), results_folder() / f"{corpus}.parquet"
     return read_table(own, command) if own.exists() or corpus not in CORPORA.values() else _released(corpus)
+
+
+def is_released(record: dict[str, Any]) -> bool:
+    """Whether scores with this record are the very table that was released, so that comparing them tells nothing."""
+    path = scores_folder() / f"{record['corpus']}.parquet"
+    return path.exists() and read_record(path, "ctxe release")["copied_from"] == record["sha256"]
 
 
 def compare(table: pd.DataFrame, record: dict[str, Any]) -> pd.DataFrame:

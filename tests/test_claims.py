@@ -122,6 +122,24 @@ def test_the_ledger_holds_every_claim_and_survives_the_disk(rows, results):
         claims.check([row for row in rows if row["id"] != "dense-share"])
 
 
+def test_every_claim_is_in_one_group(rows):
+    groups = claims.grouped(rows)
+    assert tuple(groups) == claims.GROUPS
+    assert sorted(row["id"] for group in groups.values() for row in group) == sorted(row["id"] for row in rows)
+    where = {row["id"]: name for name, group in groups.items() for row in group}
+    assert (where["dense-share"], where["loss-released"], where["text-complex"], where["c-five"]) == (
+        "confirmed",
+        "own disagreement",
+        "own disagreement",
+        "not testable",
+    )
+    assert where["complex-lpc-music"] == "not measured"
+    for high, group in ((-3.0, "not learnt"), (3.0, "otherwise")):
+        networks = {"music-magnitude": {"value": -4.0, "low": -5.0, "high": high, "examples": 1}}
+        row = {"id": "x", "value": 0.1, "verdict": "not confirmed", "released_code": "", "source": "m.parquet"}
+        assert claims.grouped([row | {"networks": networks}])[group]
+
+
 def test_a_network_below_interpolation_confirms_nothing():
     row = {"value": 0.1, "low": -0.2, "high": 0.3, "rule": {"equals": 0, "tolerance": 1}}
     learnt = {"music-magnitude": {"value": 2.0, "low": 1.0, "high": 3.0, "examples": 10**8}}
