@@ -26,6 +26,7 @@ import pytest
 pytest.importorskip("playwright", reason="the tests of the book need the test extra")
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
+from ctxe_lib import notebooks
 from ctxe_lib.corpus import SPLITS, Track, build_corpus
 from ctxe_lib.geometry import Geometry
 
@@ -48,6 +49,10 @@ DURATION = """audio => new Promise(done => {
   audio.onerror = () => done(-1);
   setTimeout(() => done(-1), 10000);
 })"""
+
+# What a slider's box shows and plays: the addresses of its pictures and of its sounds.
+SHOWN = """handle => ["img", "audio"].map(
+  tag => [...handle.closest(".widget-vbox").querySelectorAll(tag)].map(element => element.src))"""
 
 
 def make_corpus(folder: Path, name: str) -> None:
@@ -74,8 +79,8 @@ def copy_book(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns("_build", "notebooks")))
 
 
-def build_pages(book: Path) -> Path:
-    call([SCRIPTS / "jupyter-book", "build", book, "-q", "-W", "-n", "--keep-going"])
+def build_pages(book: Path, **variables: str) -> Path:
+    call([SCRIPTS / "jupyter-book", "build", book, "-q", "-W", "-n", "--keep-going"], **variables)
     return book / "_build/html"
 
 
@@ -94,7 +99,7 @@ def build_smoke_book(folder: Path) -> Path:
         [sys.executable, "-m", "ctxe_lib.notebooks", "--profile", "smoke", "--output", book / "notebooks"],
     ):
         call(command, CTXE_DATA=str(data), CTXE_RESULTS=str(results))
-    return build_pages(book)
+    return build_pages(book, CTXE_DATA=str(data), CTXE_RESULTS=str(results))
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +135,8 @@ class Visit:
     formulas: int = 0
     raw_formulas: int = 0
     overflow: int = 0
+    sliders: int = 0
+    stuck: list[str] = field(default_factory=list)
 
 
 def watch(page: Page, visit: Visit) -> None:
@@ -143,6 +150,23 @@ def watch(page: Page, visit: Visit) -> None:
     page.on("pageerror", lambda error: visit.complaints.append(str(error)))
     page.on("requestfailed", lambda request: visit.complaints.append(f"{request.url[:200]} failed: {request.failure}"))
     page.on("request", lambda request: None if request.url.startswith(OWN) else visit.foreign.append(request.url))
+
+
+def turn(page: Page, visit: Visit) -> None:
+    """Turn every slider from end to end and note those that change no picture, or not the sounds that they have."""
+    if page.locator("script[type='application/vnd.jupyter.widget-view+json']").count() == 0:
+        return
+    page.locator(".noUi-handle").first.wait_for()
+    for handle in page.locator(".noUi-handle").all():
+        visit.sliders += 1
+        ends = []
+        for key in ("Home", "End"):
+            handle.press(key)
+            page.wait_for_timeout(200)
+            ends.append(handle.evaluate(SHOWN))
+        (pictures, sounds), (other_pictures, other_sounds) = ends
+        if not pictures or pictures == other_pictures or (sounds and sounds == other_sounds):
+            visit.stuck.append(handle.evaluate("handle => handle.closest('.widget-inline-hbox').textContent"))
 
 
 def pages(book: Path) -> list[Path]:
@@ -166,6 +190,7 @@ def visits(book: Path, browser: Browser) -> dict[str, Visit]:
         visit.unnamed = page.locator("audio:not([aria-label]), img:not([alt]), img[alt^='../_images']").count()
         visit.formulas = page.locator("mjx-container").count()
         visit.raw_formulas = page.locator(".math:not(:has(mjx-container))").count()
+        turn(page, visit)
         page.set_viewport_size({"width": 390, "height": 800})
         page.wait_for_timeout(100)
         visit.overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
@@ -231,32 +256,112 @@ def test_links_inside_the_book_resolve(book: Path) -> None:
     assert broken == []
 
 
+def test_front_page_tells_what_was_found(book: Path) -> None:
+    """Numbers and example come from results and notebooks: nothing is missing and no name is left unfilled."""
+    text = (book / "index.html").read_text(encoding="utf-8")
+    assert "not measured yet:" not in text and "{{" not in text
+    assert "confirmed" in text and "<ctxe-compare" in text and "SNR_MS" in text
+
+
+def test_each_slider_changes_picture_and_sound(visits: dict[str, Visit]) -> None:
+    assert {name: visit.stuck for name, visit in visits.items() if visit.stuck} == {}
+    assert visits["notebooks/09_one_gap.html"].sliders >= 3
+
+
 WIDGETS = r"""
 import ipywidgets
+import numpy as np
+from matplotlib.figure import Figure
+
+from ctxe_lib import listen, widgets
+
 slider = ipywidgets.IntSlider(max=2)
 stack = ipywidgets.Stack([ipywidgets.HTMLMath(fr'<b class="shown">\({n}^2\)</b>') for n in range(3)], selected_index=0)
 ipywidgets.jslink((slider, "value"), (stack, "selected_index"))
-ipywidgets.VBox([slider, stack])
+display(ipywidgets.VBox([slider, stack]))
+
+
+def sounds(pitch):
+    return {name: 0.01 * np.sin(pitch * k * np.arange(48_000)) for k, name in enumerate(("A", "B", "C"), 1)}
+
+
+display(listen.compare(sounds(0.1), 16_000))
+display(widgets.Slides("Pitch", [(str(n), Figure(figsize=(n + 1, 1)), sounds(0.1 + n)) for n in range(3)], alt="none"))
 """
 
 
-def test_sliders_work_without_a_kernel(browser: Browser, tmp_path: Path) -> None:
-    """A page of one widget, built with the book's own configuration."""
-    book = copy_book(tmp_path / "book")
+@pytest.fixture(scope="module")
+def widget_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of widgets, built with the book's own configuration."""
+    folder = tmp_path_factory.mktemp("widgets")
+    book = copy_book(folder / "book")
     (book / "_toc.yml").write_text("format: jb-book\nroot: references\nchapters:\n  - file: notebooks/widget\n")
     cells = [nbformat.v4.new_markdown_cell("# Widget\n\n$n^2$"), nbformat.v4.new_code_cell(WIDGETS)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), tmp_path / "widget.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "widget.ipynb")
     (book / "notebooks").mkdir()
-    papermill.execute_notebook(tmp_path / "widget.ipynb", book / "notebooks/widget.ipynb", progress_bar=False)
-    html = build_pages(book)
+    papermill.execute_notebook(folder / "widget.ipynb", book / "notebooks/widget.ipynb", progress_bar=False)
+    notebooks._drop_stderr(executed := nbformat.read(book / "notebooks/widget.ipynb", as_version=4))
+    nbformat.write(executed, book / "notebooks/widget.ipynb")
+    return build_pages(book) / "notebooks/widget.html"
+
+
+@pytest.fixture
+def widget(widget_page: Path, browser: Browser) -> Iterator[Page]:
+    """That page, opened; no complaint and no request to another host may have come when it is closed."""
     visit, page = Visit(), browser.new_page()
     watch(page, visit)
-    page.goto((html / "notebooks/widget.html").as_uri())
-    shown = page.locator(".shown:visible mjx-assistive-mml")
-    shown.wait_for(state="attached")
-    assert shown.all_text_contents() == ["02"]
-    page.locator(".noUi-handle").press("ArrowRight")
-    page.wait_for_function("document.querySelector('.shown mjx-assistive-mml')?.textContent == '12'")
+    page.goto(widget_page.as_uri())
+    page.locator(".shown:visible mjx-assistive-mml").wait_for(state="attached")
+    page.locator(".noUi-handle").nth(1).wait_for()
+    yield page
     assert (visit.complaints, visit.foreign) == ([], [])
     page.close()
+
+
+def test_sliders_work_without_a_kernel(widget: Page) -> None:
+    assert widget.locator(".shown:visible mjx-assistive-mml").all_text_contents() == ["02"]
+    widget.locator(".noUi-handle").first.press("ArrowRight")
+    widget.wait_for_function("document.querySelector('.shown mjx-assistive-mml')?.textContent == '12'")
+
+
+# Of the sounds of a player: which plays, or none, and where they are.
+PLAYING = "player => [...player.querySelectorAll('audio')].findIndex(audio => !audio.paused)"
+PLACE = "(player, i) => player.querySelectorAll('audio')[i].currentTime"
+
+
+def test_player_switches_between_sounds_and_keeps_the_position(widget: Page) -> None:
+    player = widget.locator("ctxe-compare").first
+    assert player.locator("audio:visible").count() == 0
+    player.get_by_role("slider", name="Position").fill("1.2")
+    player.get_by_role("radio", name="B").check()
+    assert player.evaluate(PLACE, 1) == pytest.approx(1.2)
+    player.get_by_role("button", name="Play").click()
+    widget.wait_for_function("document.querySelectorAll('ctxe-compare audio')[1].currentTime > 1.4")
+    assert player.evaluate(PLAYING) == 1
+    before = player.evaluate(PLACE, 1)
+    player.get_by_role("button", name="Pause").press("3")
+    assert player.get_by_role("radio", name="C").is_checked()
+    assert (player.evaluate(PLAYING), player.evaluate(PLACE, 2) - before) == (2, pytest.approx(0.25, abs=0.25))
+    player.get_by_role("radio", name="C").press("ArrowLeft")
+    assert player.evaluate(PLAYING) == 1
+    player.get_by_role("button", name="Pause").press("Space")
+    assert player.evaluate(PLAYING) == -1
+
+
+def test_sound_goes_on_while_a_slider_is_turned(widget: Page) -> None:
+    box = widget.locator(".widget-vbox:has(ctxe-compare)").last
+    box.get_by_role("radio", name="C").check()
+    box.get_by_role("slider", name="Position").fill("0.9")
+    box.get_by_role("button", name="Play").click()
+    source = box.locator("audio").nth(2).get_attribute("src")
+    box.locator(".noUi-handle").press("ArrowRight")
+    widget.wait_for_function(
+        "source => [...document.querySelectorAll('.widget-vbox audio')].some("
+        "audio => audio.src !== source && !audio.paused && audio.currentTime > 0.9)",
+        arg=source,
+    )
+    player = box.locator("ctxe-compare")
+    assert player.evaluate(PLAYING) == 2 and player.get_by_role("radio", name="C").is_checked()
+    widget.locator("ctxe-compare").first.get_by_role("button", name="Play").click()
+    widget.wait_for_function("document.querySelectorAll('.widget-vbox audio')[2].paused")  # one sound at a time
