@@ -45,7 +45,7 @@ ASSETS := book/assets/.ready
 NOT_SCORING := ablations claims cli costs front leaderboard listen notebooks plots probes released repair studies tables \
 	training widgets
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
-CARDS := $(wildcard weights/*.json)
+CARDS := $(wildcard $(or $(CTXE_WEIGHTS),weights)/*.json)
 RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \
 	results/$(corpus)-gaps.parquet results/$(corpus)-overfit.parquet)
 CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
@@ -55,7 +55,7 @@ HTML := book/_build/html/index.html
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: always help setup data results notebooks book serve lab test bench train clean
+.PHONY: always help setup data results notebooks book serve lab paper networks test bench train clean
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=quick|local|paper] [DATA=quick|full|paper|rendered] [ONLY=02]"
@@ -135,6 +135,36 @@ serve: ## serve the built book on this machine, PORT=8000
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+# -- the paper's full run -------------------------------------------------------------------------------------
+
+# Networks of the full run lie beside those that come with the project.
+FULL := runs/paper/weights
+FULL_NETWORKS := music-magnitude music-complex instruments-magnitude instruments-complex hybrid
+FULL_MAKE = $(MAKE) --no-print-directory PROFILE=paper DATA=paper CTXE_WEIGHTS=$(CURDIR)/$(FULL)
+
+paper: ## the paper's full run: its data, four networks, the hybrid, book; stop and go on at will
+	@$(FULL_MAKE) data
+	@$(FULL_MAKE) networks
+	@$(FULL_MAKE) book
+
+networks: $(FULL_NETWORKS:%=$(FULL)/%.json) ## train the networks of the full run (TRAIN="--until 1000" to stop early)
+
+# $(call train,network,corpus,options): a run that was stopped goes on from its last checkpoint.
+define train
+@$(BIN)/ctxe train paper-$(1) --corpus $(2) $(3) $(TRAIN)
+@CTXE_WEIGHTS=$(CURDIR)/$(FULL) $(BIN)/ctxe export paper-$(1) $(1)
+endef
+
+$(FULL)/music-%.json: data/music-fma/corpus.json
+	$(call train,music-$*,music-fma,--kind $* --recipe paper)
+
+$(FULL)/instruments-%.json: data/instruments-nsynth/corpus.json
+	$(call train,instruments-$*,instruments-nsynth,--kind $* --recipe paper)
+
+$(FULL)/hybrid.json: data/music-fma/corpus.json data/instruments-nsynth/corpus.json
+	$(call train,hybrid,music-fma+instruments-nsynth,--kind hybrid --steps 20000 --cooldown 6000 \
+		--option blocks=6 --option balance=0.75)
 
 # -- development ----------------------------------------------------------------------------------------------
 
