@@ -89,7 +89,7 @@ def here() -> pd.DataFrame:
     -------
     pandas.DataFrame
         network, material (hours of sound that it was trained on), examples, share (percentage of the paper's), hours,
-        teraflops (sustained, of the paper's networks; else NaN), days (for as many examples as the paper's).
+        teraflops (sustained) and days (for as many examples as the paper's), of the paper's networks; else NaN.
     """
     rows: list[dict[str, Any]] = []
     for name in weights.available():
@@ -97,7 +97,7 @@ def here() -> pd.DataFrame:
         if not card.get("hours"):
             continue
         seconds = 3600 * card["hours"] / card["examples"]
-        arithmetic = training_operations(card["kind"]) if card["kind"] != "hybrid" else math.nan
+        theirs = card["kind"] != "hybrid"
         rows.append(
             {
                 "network": name,
@@ -105,8 +105,8 @@ def here() -> pd.DataFrame:
                 "examples": card["examples"],
                 "share": 100 * card["examples"] / _examples(),
                 "hours": card["hours"],
-                "teraflops": arithmetic / seconds / 1e12,
-                "days": seconds * _examples() / 86_400,
+                "teraflops": training_operations(card["kind"]) / seconds / 1e12 if theirs else math.nan,
+                "days": seconds * _examples() / 86_400 if theirs else math.nan,
             }
         )
     columns = ["network", "material", "examples", "share", "hours", "teraflops", "days"]
