@@ -1,6 +1,7 @@
 """Command line of the library: repair recordings, train networks, score methods.
 
-``ctxe repair``; ``train``, ``ablate``, ``export``; ``evaluate``, ``gaps``, ``overfit``, ``challenge``, ``leaderboard``.
+``ctxe repair``; ``train``, ``ablate``, ``export``; ``evaluate``, ``gaps``, ``overfit``, ``challenge``, ``leaderboard``,
+``release``.
 """
 
 from __future__ import annotations
