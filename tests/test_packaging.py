@@ -18,6 +18,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from ctxe_lib import cli
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -197,3 +199,17 @@ def test_scores_do_not_depend_on_how_they_are_shown() -> None:
             queue += re.findall(r"from ctxe_lib\.(\w+) import", source)
             queue += re.split(r",\s*", ", ".join(re.findall(r"from ctxe_lib import ([\w, ]+)", source)))
     assert not seen & not_scoring, "these decide scores"
+
+
+def test_commands_in_prose_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = {str(command.callback.__name__) for command in cli.app.registered_commands if command.callback}
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")]
+    said = {
+        (page.name, *call)
+        for page in pages
+        for call in re.findall(r"`(?:\.venv/bin/)?(make|ctxe) ([a-z]+)", page.read_text())
+    }
+    assert len(said) > 20
+    for page, tool, name in sorted(said):
+        assert name in (targets if tool == "make" else commands), f"{page}: `{tool} {name}` does not exist"
