@@ -70,14 +70,20 @@ def release(corpus: str) -> Path:
     buffer = io.BytesIO()
     table.astype(dict.fromkeys(METRICS, np.float32)).to_parquet(buffer, index=False, compression="zstd")
     record |= {"sha256": hashlib.sha256(buffer.getvalue()).hexdigest(), "copied_from": record["sha256"]}
-    path = scores_folder() / f"{corpus}.parquet"
+    path = _path(corpus)
     write_atomically(path, buffer.getvalue())
     write_atomically(path.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
     return path
 
 
+def _path(corpus: str) -> Path:
+    return scores_folder() / f"{corpus}.parquet"
+
+
 def _released(corpus: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    return read_table(scores_folder() / f"{corpus}.parquet", f"ctxe release {corpus}")
+    if not _path(corpus).exists():
+        raise FileNotFoundError(f"no scores of {corpus} have been released: `ctxe release {corpus}` does it")
+    return read_table(_path(corpus), f"ctxe release {corpus}")
 
 
 def scored(corpus: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -89,12 +95,12 @@ def scored(corpus: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         If there are neither.
     """
     command, own = COMMANDS[""].format(corpus), results_folder() / f"{corpus}.parquet"
-    return read_table(own, command) if own.exists() or corpus not in CORPORA.values() else _released(corpus)
+    return read_table(own, command) if own.exists() or not _path(corpus).exists() else _released(corpus)
 
 
 def is_released(record: dict[str, Any]) -> bool:
     """Whether scores with this record are the very table that was released, so that comparing them tells nothing."""
-    path = scores_folder() / f"{record['corpus']}.parquet"
+    path = _path(record["corpus"])
     return path.exists() and read_record(path, "ctxe release")["copied_from"] == record["sha256"]
 
 
@@ -166,7 +172,7 @@ def readme() -> str:
     """
     lines = []
     for kind, corpus in CORPORA.items():
-        record = read_record(scores_folder() / f"{corpus}.parquet", f"ctxe release {corpus}")
+        record = _released(corpus)[1]
         parts = {metric: _summary(kind, metric) for metric in METRICS}
         count = parts["snr_ms"]["segments"].max(), parts["snr_ms"]["clusters"].max()
         rendered = ", rendered" if record["rendered"] else ""
@@ -193,7 +199,7 @@ def readme() -> str:
 
 def _training() -> str:
     """What the networks of the table have seen, beside the paper's."""
-    records = [read_record(scores_folder() / f"{corpus}.parquet", "ctxe release") for corpus in CORPORA.values()]
+    records = [_released(corpus)[1] for corpus in CORPORA.values()]
     seen = {name: weights.read_card(name)["examples"] for record in records for name in record["weights"]}
     full = paper()["examples"]["steps"] * paper()["examples"]["batch"]
     networks = [f"{name} saw {count:,}" for name, count in sorted(seen.items()) if "-" in name]
