@@ -45,7 +45,7 @@ ASSETS := book/assets/.ready
 NOT_SCORING := ablations claims cli costs front leaderboard listen notebooks plots probes released repair studies tables \
 	training widgets
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
-CARDS := $(wildcard $(or $(CTXE_WEIGHTS),weights)/*.json)
+CARDS := $(filter-out %-ablations.json,$(wildcard $(or $(CTXE_WEIGHTS),weights)/*.json))
 RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \
 	results/$(corpus)-gaps.parquet results/$(corpus)-overfit.parquet)
 CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)

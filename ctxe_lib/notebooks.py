@@ -286,7 +286,7 @@ def _data_of(file: Path) -> str:
 
 
 def _closing_line(notebook: Notebook, parameters: dict[str, Any], profile: str, seconds: float) -> str:
-    data = ", ".join(filter(None, map(_data_of, notebook.inputs(parameters)))) or "none"
+    data = ", ".join(dict.fromkeys(filter(None, map(_data_of, notebook.inputs(parameters))))) or "none"
     made = environment()
     versions = ", ".join(f"{name} {made['versions'][name]}" for name in _SHOWN_PACKAGES)
     hardware = f"{made['cores']} cores of {made['processor']} with {made['memory_gib']:.0f} GiB"
