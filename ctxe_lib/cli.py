@@ -55,6 +55,15 @@ def train(
     ] = None,
     pool: Annotated[int | None, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.")] = None,
+    validation_segments: Annotated[int | None, typer.Option(min=1, help="Validation segments to score.")] = None,
+    precision: Annotated[
+        Literal["single", "mixed"], typer.Option(help="mixed: layers compute in bfloat16; for GPUs.")
+    ] = "single",
+    strategy: Annotated[
+        Literal["auto", "one", "mirrored", "multiworker"],
+        typer.Option(help="Devices: one, all of this machine, or the workers of TF_CONFIG; auto: what is there."),
+    ] = "auto",
+    xla: Annotated[bool, typer.Option("--xla", help="Compile losses and gradients with XLA.")] = False,
     seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
     until: Annotated[int | None, typer.Option(min=1, help="Stop after this step, with a checkpoint.")] = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
@@ -63,10 +72,11 @@ def train(
     from ctxe_lib.corpus import open_corpora
     from ctxe_lib.geometry import Geometry
     from ctxe_lib.paths import data_folder, runs_folder
-    from ctxe_lib.training import Recipe, Trainer, TrainingStopped, read_log
+    from ctxe_lib.training import Recipe, Trainer, TrainingStopped, choose_strategy, read_log
 
-    given: dict[str, Any] = {"seed": seed}
+    given: dict[str, Any] = {"seed": seed, "precision": precision}
     optional = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every, "pool": pool}
+    optional |= {"validation_segments": validation_segments}
     given |= {key: value for key, value in optional.items() if value is not None}
     try:
         if kind == "hybrid":
@@ -77,13 +87,16 @@ def train(
             chosen = dataclasses.replace(Recipe.paper(kind, corpus), loss=loss, **given)
         else:
             chosen = Recipe(kind=kind, corpus=corpus, steps=steps, loss=loss, **given)
-        folder = runs_folder() / run
-        trainer = Trainer(chosen, open_corpora(corpus, data_folder()), Geometry(), folder)
+        folder, devices = runs_folder() / run, choose_strategy(strategy)
+        source = open_corpora(corpus, data_folder())
+        trainer = Trainer(chosen, source, Geometry(), folder, strategy=devices, xla=xla)
         if trainer.step:
             console.print(f"resuming {run} at step {trainer.step} of {chosen.steps}")
         trainer.train(progress=progress, until=until)
     except (OSError, ValueError, TrainingStopped) as error:
         raise _fail(error) from None
+    if not trainer.chief:
+        return
     last = read_log(folder).iloc[-1]
     console.print(
         f"{run}: step {trainer.step}, validation SNR {last['validation_snr']:.2f} dB; store the weights with "

@@ -3,12 +3,18 @@
 A run lives in one folder: ``recipe.json``, ``state.safetensors`` (everything a resume needs, replaced as a whole),
 ``best.safetensors`` (the same at the best validation), ``log.jsonl`` and TensorBoard's event files. The batch of a
 step is a function of seed and step alone, so that a resumed run sees the data that an uninterrupted one sees.
+
+Several devices, of one machine or of several, share each batch, and their gradients are added up: the loss curve is
+that of one device but for rounding, wherever an example's loss does not depend on the rest of its batch. Batch
+normalisation does: in the encoders it takes the statistics of a device's share, and its running statistics are the
+mean over devices, so that n devices train an encoder as one device would train on batches of an n-th.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import queue
 import shutil
 import signal
@@ -37,7 +43,16 @@ from ctxe_lib.losses import LOSSES, regularisation
 from ctxe_lib.networks import Kind, build_network
 from ctxe_lib.weights import weight_names
 
-__all__ = ["Recipe", "Trainer", "TrainingStopped", "batch_starts", "build_encoder", "learning_rate", "read_log"]
+__all__ = [
+    "Recipe",
+    "Trainer",
+    "TrainingStopped",
+    "batch_starts",
+    "build_encoder",
+    "choose_strategy",
+    "learning_rate",
+    "read_log",
+]
 
 EXTENDABLE = ("steps", "cooldown", "validate_every", "validation_segments")
 """Fields of a recipe that a resumed run may change: they leave the steps done so far as they were."""
@@ -80,6 +95,9 @@ class Recipe:
         each of them once.
     options : dict
         Fields of :class:`ctxe_lib.hybrid.Options` that differ from their defaults; of hybrids only.
+    precision : {'single', 'mixed'}
+        ``mixed``: layers compute in bfloat16, whose range is that of single precision so that no loss is scaled;
+        weights, transforms, losses and the averaged network stay in single precision.
     seed : int
         Of initial weights and data order.
     validate_every : int
@@ -104,6 +122,7 @@ class Recipe:
     clip: float = 0.0
     pool: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    precision: Literal["single", "mixed"] = "single"
     seed: int = 0
     validate_every: int = 200
     validation_segments: int = 256
@@ -117,6 +136,7 @@ class Recipe:
             "schedule": ("paper", "cooldown"),
             "loss": ("snr",) if self.kind == "hybrid" else tuple(LOSSES),
             "level": ("none", "context"),
+            "precision": ("single", "mixed"),
         }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(choices)}")
@@ -156,6 +176,42 @@ class Recipe:
         )
 
 
+def choose_strategy(name: Literal["auto", "one", "mirrored", "multiworker"] = "auto") -> tf.distribute.Strategy:
+    """How the work is spread over devices; to be chosen before TensorFlow does anything else.
+
+    Parameters
+    ----------
+    name : {'auto', 'one', 'mirrored', 'multiworker'}
+        ``one``: TensorFlow's first device. ``mirrored``: all GPUs of this machine, or all logical CPU devices where
+        there is no GPU. ``multiworker``: the processes that the environment variable ``TF_CONFIG`` lists, each with
+        all its GPUs. ``auto``: ``multiworker`` where ``TF_CONFIG`` is set, ``mirrored`` where TensorFlow sees several
+        GPUs, else ``one``.
+
+    Returns
+    -------
+    tf.distribute.Strategy
+
+    Raises
+    ------
+    ValueError
+        If ``multiworker`` is wanted and ``TF_CONFIG`` is not set.
+    """
+    if name == "auto":
+        several = len(tf.config.list_physical_devices("GPU")) > 1
+        name = "multiworker" if "TF_CONFIG" in os.environ else "mirrored" if several else "one"
+    if name == "multiworker":
+        if "TF_CONFIG" not in os.environ:
+            raise ValueError(
+                "strategy multiworker: the environment variable TF_CONFIG must list the workers, such as "
+                '{"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}'
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
 class TrainingStopped(RuntimeError):
     """Training ended before its last step; the message says why and how to go on."""
 
@@ -188,7 +244,8 @@ def read_log(run: Path) -> pd.DataFrame:
     pandas.DataFrame
         step, examples, seconds (of training, over all resumes), loss (mean per example since the last row),
         validation_loss, validation_snr (dB; on the raw output as in Table 3, of a hybrid SNR_MS), of a hybrid
-        validation_snr_td (dB), rate, examples_per_second.
+        validation_snr_td (dB), rate, examples_per_second, waiting (share of the time since the last row that was
+        spent waiting for data).
     """
     path = run / "log.jsonl" if run.is_dir() else run
     return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
@@ -204,16 +261,48 @@ class Trainer:
         Its train and validation splits are used.
     geometry : Geometry
     folder : Path
-        The run's folder; a run that lies there is resumed.
+        The run's folder; a run that lies there is resumed. Of several workers the first one validates and writes;
+        all of them must see the folder.
+    strategy : tf.distribute.Strategy, optional
+        From :func:`choose_strategy`; one device if not given.
+    xla : bool
+        Compile losses and gradients with XLA.
 
     Raises
     ------
     ValueError
-        If the folder holds a run of another recipe, or the corpus has nothing to train or validate on.
+        If the folder holds a run of another recipe, the corpus has nothing to train or validate on, the batch
+        cannot be shared equally, or workers see different states of the run.
     """
 
-    def __init__(self, recipe: Recipe, corpus: Corpus | JoinedCorpus, geometry: Geometry, folder: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        corpus: Corpus | JoinedCorpus,
+        geometry: Geometry,
+        folder: Path,
+        *,
+        strategy: tf.distribute.Strategy | None = None,
+        xla: bool = False,
+    ) -> None:
         self.recipe, self.corpus, self.geometry, self.folder = recipe, corpus, geometry, folder
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.replicas = self.strategy.num_replicas_in_sync
+        if recipe.batch % self.replicas:
+            fitting = math.ceil(recipe.batch / self.replicas) * self.replicas
+            raise ValueError(
+                f"batch={recipe.batch} cannot be shared equally by {self.replicas} devices: take batch={fitting}, or "
+                "other devices"
+            )
+        mine: list[int] = []  # numbers of this process' devices among all
+
+        def count(context: Any) -> tf.Tensor:
+            mine.append(context.replica_id_in_sync_group)
+            return tf.constant(0.0)
+
+        self.strategy.experimental_distribute_values_from_function(count)
+        self.first, self.devices = mine[0], len(mine)
+        self.chief = self.first == 0
         self.starts = corpus.starts("train")
         if not len(self.starts):
             raise ValueError(f"corpus {corpus.name} has no training segments")
@@ -222,36 +311,75 @@ class Trainer:
             self.starts.sort()
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         keras.utils.set_random_seed(recipe.seed)
-        self.encoder, self.averaged = (build_encoder(recipe, geometry) for _ in range(2))
+        with self.strategy.scope(), tf.variable_creator_scope(_mean_of_statistics):
+            self.encoder = build_encoder(recipe, geometry, recipe.precision)
+            # Clipped is the mean over devices, which Keras then sums up.
+            self.optimizer = keras.optimizers.Adam(recipe.rate, global_clipnorm=recipe.clip / self.replicas or None)
+            self.optimizer.build(self.encoder.model.trainable_variables)
+        self.averaged = build_encoder(recipe, geometry)
         self.source: Corpus | JoinedCorpus | ExampleCache = corpus
         if isinstance(self.encoder, Hybrid):
-            self.source = ExampleCache(folder.parent / ".examples", corpus, self.encoder, self.starts)
-        self.optimizer = keras.optimizers.Adam(recipe.rate, global_clipnorm=recipe.clip or None)
-        self.optimizer.build(self.encoder.model.trainable_variables)
-        self.validation = self.encoder.examples(self._validation_segments())
-        self._train_step = tf.function(
-            self._step_on,
-            input_signature=[tf.TensorSpec((None, self.encoder.example_length), tf.float32), tf.TensorSpec(())],
-        )
+            own = folder.parent / ".examples" / ("" if self.chief else f"from{self.first}")  # a cache has one writer
+            self.source = ExampleCache(own, corpus, self.encoder, self.starts)
+        if self.chief:
+            self.validation = self.encoder.examples(self._validation_segments())
+        self._gradients = tf.function(self._gradients_on, jit_compile=True) if xla else self._gradients_on
+        signature = None  # values that are spread over devices have none
+        if self.strategy is tf.distribute.get_strategy():
+            shape = (None, self.encoder.example_length)
+            signature = [tf.TensorSpec(shape), tf.TensorSpec(()), tf.TensorSpec(())]
+        self._train_step = tf.function(self._step_on, input_signature=signature)
         self._claim_folder()
+        self._meet()
+
+    def _meet(self) -> None:
+        """Wait for the other workers, who must be at the same step."""
+        if self.devices == self.replicas:
+            return
+        steps = self.strategy.experimental_distribute_values_from_function(lambda _: tf.constant(float(self.step)))
+        if float(self.strategy.reduce(tf.distribute.ReduceOp.SUM, steps, axis=None)) != self.step * self.replicas:
+            raise ValueError(
+                f"workers disagree on where the run stands, this one finds step {self.step} in {self.folder}: put "
+                "runs/ on a file system that all of them share"
+            )
 
     # -- one step ---------------------------------------------------------------------------------------------
 
-    def _step_on(self, examples: tf.Tensor, decay: tf.Tensor) -> tf.Tensor:
-        """Update the weights on a batch of examples; returns the mean loss per example, without regularisation."""
+    def _gradients_on(self, examples: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Mean loss per example, without regularisation, and gradients on one device; each a share of the sum."""
         model, recipe = self.encoder.model, self.recipe
         with tf.GradientTape() as tape:
-            losses = self.encoder.losses(examples, recipe.loss, training=True)
+            loss = tf.reduce_mean(self.encoder.losses(examples, recipe.loss, training=True))
             # Sum over a batch of 256 plus the regulariser (equation 2), both divided by 256 whatever the batch.
-            objective = tf.reduce_mean(losses)
+            objective = loss
             if recipe.regularisation:
                 objective += regularisation(model.layers, recipe.regularisation) / 256
-        gradients = tape.gradient(objective, model.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        for average, variable in zip(self.averaged.model.variables, model.variables, strict=True):
+            objective /= self.replicas
+        return loss / self.replicas, tape.gradient(objective, model.trainable_variables)
+
+    def _device_step(self, examples: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """Update the weights on one device's share of the batch; returns what `_step_on` returns."""
+        loss, gradients = self._gradients(examples)
+        context = tf.distribute.get_replica_context()
+        if self.recipe.clip:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        self.optimizer.apply_gradients(zip(gradients, self.encoder.model.trainable_variables, strict=True))
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack([loss, stop]))
+
+    def _step_on(self, examples: tf.Tensor, decay: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+        """Update the weights on a batch; returns its mean loss per example and how many devices are asked to stop."""
+        outcome = self.strategy.run(self._device_step, (examples, stop))
+        for average, variable in zip(self.averaged.model.variables, self.encoder.model.variables, strict=True):
             value = tf.convert_to_tensor(variable)
             average.assign(value + decay * (tf.convert_to_tensor(average) - value))
-        return tf.reduce_mean(losses)
+        return self.strategy.experimental_local_results(outcome)[0]
+
+    def _shared(self, examples: np.ndarray) -> Any:
+        """Examples of this process' share of a batch, spread over its devices."""
+        shares = np.split(examples, self.devices)
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(shares[context.replica_id_in_sync_group - self.first])
+        )
 
     # -- the run ----------------------------------------------------------------------------------------------
 
@@ -261,27 +389,33 @@ class Trainer:
         Parameters
         ----------
         progress : bool
-            Print a line per validation, and where there is a terminal, a progress bar.
+            Print a line per validation, and where there is a terminal, a progress bar. Of several workers the first
+            one does.
         until : int, optional
             Stop after this step instead, with a checkpoint.
 
         Raises
         ------
         TrainingStopped
-            On an interrupt, a termination signal, a loss that is not finite, or a disk too full for a checkpoint.
+            On an interrupt, a termination signal, a loss that is not finite, a disk too full for a checkpoint, or
+            when another worker is gone.
         """
-        recipe = self.recipe
+        recipe, progress = self.recipe, progress and self.chief
         last = min(until or recipe.steps, recipe.steps)
         if self.step >= last:
             return
-        writer = tf.summary.create_file_writer(str(self.folder / "tensorboard"))
-        total, counted, since = 0.0, 0, time.monotonic()
+        events = str(self.folder / "tensorboard")
+        writer = tf.summary.create_file_writer(events) if self.chief else tf.summary.create_noop_writer()
+        total, counted, waited, since = 0.0, 0, 0.0, time.monotonic()
         bar = tqdm(total=last, initial=self.step, unit="step", disable=None if progress else True)
         with _stop_requests() as stop, self._batches(last) as batches, bar, writer.as_default():
             while self.step < last:
                 self.optimizer.learning_rate = learning_rate(recipe, self.step)
                 decay = min(recipe.averaging, (1 + self.step) / (10 + self.step)) if recipe.averaging else 0.0
-                loss = float(self._train_step(tf.constant(next(batches)), tf.constant(decay)))
+                asked = time.monotonic()
+                examples = next(batches)
+                waited += time.monotonic() - asked
+                loss, stopping = self._run_step(examples, decay, stop.is_set())
                 if not math.isfinite(loss):
                     raise self._diverged(f"loss={loss}")
                 self.step += 1
@@ -291,25 +425,43 @@ class Trainer:
                     now = time.monotonic()
                     self.seconds += now - since
                     self._check_weights()
-                    row = self._validate(total / counted, counted * recipe.batch / (now - since))
-                    if progress:
-                        bar.write(
-                            f"step {self.step}: loss {row['loss']:.4f}, validation loss {row['validation_loss']:.4f}, "
-                            f"SNR {row['validation_snr']:.2f} dB, {row['examples_per_second']:.1f}/s"
-                        )
-                    for key in ("loss", "validation_loss", "validation_snr", "rate"):
-                        tf.summary.scalar(key, row[key], step=self.step)
-                    writer.flush()
-                    self._checkpoint(row)
-                    total, counted, since = 0.0, 0, time.monotonic()
-                if stop.is_set():
+                    if self.chief:
+                        row = self._validate(total / counted, counted * recipe.batch / (now - since))
+                        row["waiting"] = round(waited / (now - since), 4)
+                        if progress:
+                            bar.write(
+                                f"step {self.step}: loss {row['loss']:.4f}, validation loss "
+                                f"{row['validation_loss']:.4f}, SNR {row['validation_snr']:.2f} dB, "
+                                f"{row['examples_per_second']:.1f}/s"
+                            )
+                        for key in ("loss", "validation_loss", "validation_snr", "rate"):
+                            tf.summary.scalar(key, row[key], step=self.step)
+                        writer.flush()
+                        self._checkpoint(row)
+                    total, counted, waited, since = 0.0, 0, 0.0, time.monotonic()
+                if stopping:
                     self._check_weights()
                     self.seconds += time.monotonic() - since
-                    self._save("state")
+                    if self.chief:
+                        self._save("state")
                     raise TrainingStopped(
                         f"stopped at step {self.step} of {last} with a checkpoint in {self.folder}; "
                         "the same command goes on from there"
                     )
+
+    def _run_step(self, examples: np.ndarray, decay: float, stop: bool) -> tuple[float, bool]:
+        """One step of all devices: mean loss per example, and whether any worker was asked to stop."""
+        try:
+            shared = self._shared(examples)
+            loss, stopping = self._train_step(shared, tf.constant(decay), tf.constant(float(stop))).numpy()
+        except tf.errors.OpError as error:
+            if self.devices == self.replicas:
+                raise
+            raise TrainingStopped(
+                f"step {self.step}: a worker is gone ({type(error).__name__}); the last checkpoint is in "
+                f"{self.folder}, and the same command on all workers goes on from there"
+            ) from error
+        return float(loss), stopping > 0
 
     def _diverged(self, what: str) -> TrainingStopped:
         return TrainingStopped(
@@ -356,6 +508,7 @@ class Trainer:
         """Batches of the coming steps, read ahead by a thread, whose errors are raised here."""
         ready: queue.Queue[np.ndarray | Exception] = queue.Queue(maxsize=4)
         closing = threading.Event()
+        mine = slice(self.first, self.first + self.devices)
 
         def put(item: np.ndarray | Exception) -> None:
             while not closing.is_set():
@@ -369,7 +522,8 @@ class Trainer:
                 for step in range(first, last):
                     if closing.is_set():
                         return
-                    put(self.source.read(batch_starts(self.starts, self.recipe, step)))
+                    starts = batch_starts(self.starts, self.recipe, step)
+                    put(self.source.read(starts.reshape(self.replicas, -1)[mine].ravel()))
             except Exception as error:
                 put(error)
 
@@ -405,7 +559,8 @@ class Trainer:
                     + ": take another run folder, or remove this one"
                 )
             self._load()
-        write_atomically(path, (json.dumps(mine, indent=2) + "\n").encode())
+        if self.chief:
+            write_atomically(path, (json.dumps(mine, indent=2) + "\n").encode())
 
     def _tensors(self) -> dict[str, np.ndarray]:
         return {key: np.asarray(variable) for key, variable in self._addressed()}
@@ -441,7 +596,7 @@ class Trainer:
                 variable.assign(file.get_tensor(key))
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         log = self.folder / "log.jsonl"
-        if log.exists():  # rows of steps that will be done again
+        if self.chief and log.exists():  # rows of steps that will be done again
             rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
             write_atomically(log, "".join(f"{row}\n" for row in rows).encode())
 
@@ -459,13 +614,35 @@ class Trainer:
         return self.averaged
 
 
-def build_encoder(recipe: Recipe, geometry: Geometry) -> ContextEncoder | Hybrid:
-    """The network that a recipe is for, with its initial weights."""
+def build_encoder(
+    recipe: Recipe, geometry: Geometry, precision: Literal["single", "mixed"] = "single"
+) -> ContextEncoder | Hybrid:
+    """The network that a recipe is for, with its initial weights; `precision` as in :class:`Recipe`."""
+    policy, mixed = keras.config.dtype_policy(), precision == "mixed"
+    options = Options(**recipe.options)
+    if mixed:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        if recipe.kind == "hybrid":
+            model = build_hybrid(options, geometry, recipe.seed)
+        else:  # the fast layers are for CPUs, and compute in single precision
+            layers: Literal["plain", "auto"] = "plain" if mixed else "auto"
+            model = build_network(recipe.kind, geometry, layers=layers, equalised=recipe.equalised, seed=recipe.seed)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    if mixed:
+        outputs = keras.layers.Activation("linear", dtype="float32", name="single")(model.output)
+        model = keras.Model(model.input, outputs, name=model.name)
     if recipe.kind == "hybrid":
-        options = Options(**recipe.options)
-        return Hybrid(build_hybrid(options, geometry, recipe.seed), geometry, options)
-    model = build_network(recipe.kind, geometry, equalised=recipe.equalised, seed=recipe.seed)
+        return Hybrid(model, geometry, options)
     return ContextEncoder(model, geometry, recipe.kind, recipe.level)
+
+
+def _mean_of_statistics(create: Any, **arguments: Any) -> tf.Variable:
+    """Create a variable; what devices put into one that is not trainable, such as running statistics, is averaged."""
+    if not arguments.get("trainable") and arguments.get("aggregation") == tf.VariableAggregation.NONE:
+        arguments["aggregation"] = tf.VariableAggregation.MEAN
+    return create(**arguments)
 
 
 @contextmanager

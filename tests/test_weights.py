@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from ctxe_lib.encoder import ContextEncoder, context_level
 from ctxe_lib.files import write_atomically
 from ctxe_lib.networks import build_network
 from ctxe_lib.weights import available, load_encoder, read_card, save_encoder
+
+SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +112,20 @@ def test_the_target_is_the_gaps_transform(stored, segments, geometry):
     expected = stft.gap_coefficients(segments, geometry)
     target = encoder.target(segments.astype(np.float32)).numpy()
     np.testing.assert_allclose(target[..., 0] + 1j * target[..., 1], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", available(SHIPPED))
+def test_half_precision_changes_no_snr_of_the_shipped_networks_by_a_twentieth_of_a_decibel(name, tiny_corpus):
+    encoder, _ = load_encoder(name, SHIPPED)
+    examples = encoder.examples(tiny_corpus.read(tiny_corpus.select("test", 4, 0)))
+    loss = "snr" if encoder.kind == "hybrid" else "paper"
+    rounded = encoder.scores(examples, loss)
+    rng = np.random.default_rng(0)
+    for variable in encoder.model.variables:  # one of the single-precision networks that round to what is stored
+        half = np.asarray(variable).astype(np.float16)
+        exact = half + 0.49 * np.abs(np.spacing(half).astype(np.float32)) * rng.uniform(-1, 1, half.shape)
+        assert np.mean(exact.astype(np.float16) == half) > 0.99
+        variable.assign(exact.astype(np.float32))
+    for key, values in encoder.scores(examples, loss).items():
+        if key.startswith("snr"):
+            assert 0 < np.abs(values - rounded[key]).max() < 0.05
