@@ -150,3 +150,22 @@ def test_the_log_says_how_much_of_the_time_was_spent_waiting_for_data(whole, tin
     slow.source = Slow()
     slow.train(progress=False)
     assert read_log(slow.folder)["waiting"].iloc[-1] > 0.5
+
+
+@pytest.mark.parametrize("layer", ["keras.layers.BatchNormalization", "networks.FusedBatchNormalization"])
+def test_running_statistics_are_the_mean_over_devices(layer):
+    script = f"""{TWO_DEVICES}
+import keras
+from ctxe_lib import networks, training
+strategy = training.choose_strategy("mirrored")
+with strategy.scope(), tf.variable_creator_scope(training._mean_of_statistics):
+    layer = {layer}(momentum=0.0)
+    layer.build((None, 4))
+values = strategy.experimental_distribute_values_from_function(
+    lambda context: tf.fill((2, 4), 1.0 + 2.0 * context.replica_id_in_sync_group)
+)
+tf.function(lambda x: strategy.run(layer, (x,), {{"training": True}}))(values)
+assert (layer.moving_mean.numpy() == 2).all(), layer.moving_mean.numpy()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
