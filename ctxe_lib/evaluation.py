@@ -164,7 +164,7 @@ def _grade(items: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], methods: in
     return grades
 
 
-def _fill(segments: np.ndarray, *, name: str, geometry: Geometry, trained_on: str) -> np.ndarray:
+def fill(segments: np.ndarray, *, name: str, geometry: Geometry, trained_on: str) -> np.ndarray:
     """Inpaint one batch; a function of the module, so that it can be sent to other processes and machines."""
     return inpaint(name, segments, geometry, trained_on=trained_on)
 
@@ -243,9 +243,9 @@ def evaluate(
         gaps: dict[str, np.ndarray] = {}
         for name in names:
             begin = time.monotonic()
-            fill = partial(_fill, name=name, geometry=geometry, trained_on=kind)
+            call = partial(fill, name=name, geometry=geometry, trained_on=kind)
             jobs = 1 if METHODS[name].network else n_jobs
-            gaps[name] = map_batches(fill, segments, n_jobs=jobs, label=f"{corpus.name} {name}", **options)
+            gaps[name] = map_batches(call, segments, n_jobs=jobs, label=f"{corpus.name} {name}", **options)
             seconds[name] += time.monotonic() - begin
         begin = time.monotonic()
         audio, whole = excerpts(corpus, starts[i : i + BLOCK], geometry)

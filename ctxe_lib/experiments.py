@@ -24,9 +24,9 @@ import pandas as pd
 
 from ctxe_lib import metrics, stft, weights
 from ctxe_lib.corpus import SPLITS, Corpus
-from ctxe_lib.evaluation import score, trained_on
+from ctxe_lib.evaluation import fill, score, trained_on
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.inpaint import METHODS, available_methods, inpaint
+from ctxe_lib.inpaint import METHODS, available_methods
 from ctxe_lib.parallel import map_batches
 from ctxe_lib.records import write_table
 
@@ -90,10 +90,6 @@ def enlarge(gap: int, target: int, direction: str) -> int:
     if direction not in offsets:
         raise ValueError(f"direction={direction!r} must be one of {', '.join(ENLARGEMENTS)}")
     return offsets[direction]
-
-
-def _fill(segments: np.ndarray, *, name: str, geometry: Geometry, kind: str) -> np.ndarray:
-    return inpaint(name, segments, geometry, trained_on=kind)
 
 
 def gap_durations(
@@ -168,10 +164,10 @@ def gap_durations(
                 offset = enlarge(gap, target, direction) if direction != "none" else 0
                 whole = dataclasses.replace(base, gap=target) if target else geometry
                 pieces = corpus.read(centre - gap // 2 - offset - base.context, whole.length).astype(np.float64)
-                fill = partial(_fill, name=name, geometry=whole, kind=kind)
+                call = partial(fill, name=name, geometry=whole, trained_on=kind)
                 jobs = 1 if target else n_jobs
                 label = f"{corpus.name} {name} {ms} ms"
-                out = map_batches(fill, pieces, n_jobs=jobs, progress=progress, label=label)
+                out = map_batches(call, pieces, n_jobs=jobs, progress=progress, label=label)
                 filled[direction] = out[:, offset : offset + gap]
             if len(filled) > 1:
                 filled["mixed"] = np.mean(list(filled.values()), axis=0)

@@ -34,6 +34,7 @@ import tensorflow as tf
 from ctxe_lib import janssen, lpc, tf_stft
 from ctxe_lib.encoder import context_level
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.losses import energy
 from ctxe_lib.parallel import map_batches
 
 __all__ = ["ExampleCache", "Hybrid", "Options", "build_hybrid"]
@@ -244,8 +245,8 @@ class Hybrid:
         last = (geometry.scored_frames.stop - 1) * geometry.hop + geometry.window // 2 - geometry.context
         target, output = (_magnitude(tf_stft.coefficients(x[:, first:last], geometry)) for x in (original, filled))
         return (
-            _energy(filled - original) / tf.maximum(_energy(original), 1e-7),
-            _energy(target - output) / tf.maximum(_energy(target), 1e-7),
+            energy(filled - original) / tf.maximum(energy(original), 1e-7),
+            energy(target - output) / tf.maximum(energy(target), 1e-7),
         )
 
     def losses(self, examples: tf.Tensor, loss: str = "snr", training: bool = False) -> tf.Tensor:
@@ -301,10 +302,6 @@ def _magnitude(spectra: tf.Tensor) -> tf.Tensor:
 def _complex(values: tf.Tensor) -> tf.Tensor:
     """Real values as complex ones; a cast would warn of its gradient, which is the real part."""
     return tf.complex(values, tf.zeros_like(values))
-
-
-def _energy(values: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.square(values), axis=list(range(1, len(values.shape))))
 
 
 class ExampleCache:

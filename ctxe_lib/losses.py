@@ -11,10 +11,11 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-__all__ = ["LOSSES", "regularisation", "released_loss", "weighted_nmse"]
+__all__ = ["LOSSES", "energy", "regularisation", "released_loss", "weighted_nmse"]
 
 
-def _energy(values: tf.Tensor) -> tf.Tensor:
+def energy(values: tf.Tensor) -> tf.Tensor:
+    """Sum of squares of each example, [n, ...] to [n]."""
     return tf.reduce_sum(tf.square(values), axis=list(range(1, len(values.shape))))
 
 
@@ -32,7 +33,7 @@ def weighted_nmse(target: tf.Tensor, output: tf.Tensor, c: float = 5.0) -> tf.Te
     -------
     tf.Tensor [shape=(n,)]
     """
-    return _energy(target - output) / (1 / c + _energy(target))
+    return energy(target - output) / (1 / c + energy(target))
 
 
 def released_loss(target: tf.Tensor, output: tf.Tensor, c: float = 5.0) -> tf.Tensor:
@@ -49,7 +50,7 @@ def released_loss(target: tf.Tensor, output: tf.Tensor, c: float = 5.0) -> tf.Te
     -------
     tf.Tensor [shape=(n,)]
     """
-    return 0.5 * _energy(target - output) * (1 + c / (_energy(target) + 1e-4))
+    return 0.5 * energy(target - output) * (1 + c / (energy(target) + 1e-4))
 
 
 LOSSES = {"paper": weighted_nmse, "released": released_loss}
