@@ -18,16 +18,15 @@ import ast
 import hashlib
 import json
 import os
-import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
+import joblib
 import nbformat
 import papermill
 import typer
@@ -35,12 +34,11 @@ import yaml
 from traitlets.config import Config
 
 from ctxe_lib.paths import ROOT, data_folder, results_folder, weights_folder
+from ctxe_lib.quiet import quiet_stderr, without_greeting
 from ctxe_lib.records import environment
 
 __all__ = ["Notebook", "load_profile", "run"]
 
-# What TensorFlow's compiled parts write before any setting of their log level takes effect.
-_GREETING = re.compile(r"I\d{4} |WARNING: All log messages before absl|To enable the following instructions")
 _SHOWN_PACKAGES = ("numpy", "scipy", "tensorflow")
 
 
@@ -150,13 +148,14 @@ def run(
     *,
     only: list[str] | None = None,
     overrides: dict[str, Any] | None = None,
+    jobs: int = 1,
 ) -> list[str]:
     """Execute notebooks whose inputs changed since they were last executed.
 
     Parameters
     ----------
     notebooks : list of Path
-        All stored notebooks, in the order to run them.
+        All stored notebooks, in their order.
     profile : Path
         YAML file with their parameters.
     output_folder : Path
@@ -166,6 +165,8 @@ def run(
         Names or numbers of the notebooks to run; all if not given.
     overrides : dict, optional
         Values that go before the profile's, each for the notebooks that have a parameter of that name.
+    jobs : int
+        How many to run at a time.
 
     Returns
     -------
@@ -186,14 +187,20 @@ def run(
         known = ", ".join(sorted(set().union(*(notebook.defaults for notebook in read)))) or "none"
         raise ValueError(f"no notebook has a parameter {', '.join(sorted(unknown))}; there are {known}")
     output_folder.mkdir(parents=True, exist_ok=True)
-    # TensorFlow reads this when the kernel imports it; its log lines are no part of a page.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    chosen = [notebook for notebook in read if not only or notebook.name in only or notebook.name[:2] in only]
+    # Those that read results may write some for the next: they keep their order. The others wait for none.
+    ordered = [notebook for notebook in chosen if any("{results}" in need for need in notebook.needs)]
+    lanes = [ordered, *([notebook] for notebook in chosen if notebook not in ordered)] if jobs > 1 else [chosen]
+    calls = [joblib.delayed(_run)(lane, profile, output_folder, overrides) for lane in lanes if lane]
+    return sorted(chain.from_iterable(joblib.Parallel(min(jobs, len(calls)) or 1, batch_size=1)(calls)))
+
+
+def _run(notebooks: list[Notebook], profile: Path, output_folder: Path, overrides: dict[str, Any]) -> list[str]:
+    """Execute notebooks, one after another, and name those that failed."""
     failed = []
-    for notebook in read:
-        if only and notebook.name not in only and notebook.name[:2] not in only:
-            continue
-        chosen = load_profile(profile, notebook) | {k: v for k, v in overrides.items() if k in notebook.defaults}
-        parameters = {name: value for name, value in chosen.items() if value != notebook.defaults[name]}
+    for notebook in notebooks:
+        wanted = load_profile(profile, notebook) | {k: v for k, v in overrides.items() if k in notebook.defaults}
+        parameters = {name: value for name, value in wanted.items() if value != notebook.defaults[name]}
         output = output_folder / notebook.path.name
         digest = notebook.digest(parameters, profile.stem)
         if output.exists() and nbformat.read(output, as_version=4).metadata.get("ctxe", {}).get("inputs") == digest:
@@ -216,7 +223,8 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
     started = time.perf_counter()
     failure = output.with_name(f"{notebook.name}.failed.ipynb")
     try:
-        with _filtered_stderr():
+        # Neither a network nor loopback, and sockets of its own: by default, all kernels of a folder share their names.
+        with quiet_stderr(), tempfile.TemporaryDirectory(prefix="ctxe-") as sockets:
             papermill.execute_notebook(
                 notebook.path,
                 running,
@@ -225,7 +233,7 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
                 kernel_name="python3",
                 start_timeout=300,
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # its start and stop are no news
-                config=Config(KernelManager={"transport": "ipc"}),  # works without any network, not even loopback
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
             )
         seconds = time.perf_counter() - started
         executed = nbformat.read(running, as_version=4)
@@ -241,36 +249,13 @@ def _execute(notebook: Notebook, parameters: dict[str, Any], output: Path, diges
             running.replace(failure)
 
 
-@contextmanager
-def _filtered_stderr() -> Iterator[None]:
-    """Hold back what a kernel writes to this process' standard error, and then pass on what is worth reading."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile("w+", errors="replace") as held:
-        own = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(own, 2)
-            os.close(own)
-            held.seek(0)
-            _pass_on(held.read())
-
-
-def _pass_on(text: str) -> None:
-    """Print to standard error, TensorFlow's greeting left out."""
-    for line in text.splitlines():
-        if not _GREETING.match(line):
-            print(line, file=sys.stderr)
-
-
 def _drop_stderr(notebook: nbformat.NotebookNode) -> None:
     """Move what cells wrote to standard error from the page to the terminal."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             for output in cell.outputs:
                 if output.get("name") == "stderr":
-                    _pass_on(output.text)
+                    print(without_greeting(output.text), end="", file=sys.stderr)
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
 
 
@@ -303,6 +288,7 @@ def main(
         list[str] | None, typer.Option("--parameter", "-p", help="name=value, before the profile's; repeatable.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("book/notebooks"),
+    jobs: Annotated[int, typer.Option(min=1, help="How many to run at a time.")] = min(2, joblib.cpu_count()),
 ) -> None:
     """Execute the notebooks whose inputs changed."""
     folder = ROOT / "notebooks"
@@ -315,7 +301,7 @@ def main(
         overrides[name] = yaml.safe_load(value)
     try:
         profile_file = folder / "profiles" / f"{profile}.yaml"
-        failed = run(paths, profile_file, ROOT / output, only=only, overrides=overrides)
+        failed = run(paths, profile_file, ROOT / output, only=only, overrides=overrides, jobs=jobs)
     except (FileNotFoundError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     if failed:
