@@ -1,4 +1,4 @@
-"""What each part of the hybrid is worth: short runs of equal length that differ in one option.
+"""What each part of the hybrid, and each choice in the recipe of the encoders, is worth: short runs of equal length.
 
 The runs are trained and scored on tracks of the train and validation splits; test tracks have no part in it.
 """
@@ -15,75 +15,85 @@ import pandas as pd
 
 from ctxe_lib.corpus import Corpus, JoinedCorpus
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.hybrid import Options
 from ctxe_lib.training import Recipe, Trainer, build_encoder
 
-__all__ = ["VARIANTS", "ablate"]
+__all__ = ["HYBRIDS", "RECIPES", "ablate"]
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "starts from the LPC cross-fade": {"start": "lpc"},
-    "sees no surrounding frames": {"surroundings": 0},
-    "sees no phases": {"phases": False},
-    "no Griffin-Lim iterations": {"iterations": 0},
-    "corrects all bins": {"bins": 257},
-    "half the width": {"width": 96},
-    "half the blocks": {"blocks": 3},
-    "loss on SNR_TD only": {"balance": 0.0},
-    "loss on SNR_MS only": {"balance": 1.0},
+HYBRIDS: dict[str, dict[str, Any]] = {
+    name: {"options": options}
+    for name, options in {
+        "as it is": {},
+        "starts from the LPC cross-fade": {"start": "lpc"},
+        "sees no surrounding frames": {"surroundings": 0},
+        "sees no phases": {"phases": False},
+        "no Griffin-Lim iterations": {"iterations": 0},
+        "corrects all bins": {"bins": 257},
+        "half the width": {"width": 96},
+        "half the blocks": {"blocks": 3},
+        "loss on SNR_TD only": {"balance": 0.0},
+        "loss on SNR_MS only": {"balance": 1.0},
+    }.items()
 }
-"""Options that each variant changes, by what it is called."""
+"""What each variant of the hybrid changes in its recipe, by what it is called."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "segments as they are": {"level": "none"},
+    "divided by each bin's level": {"level": "bins"},
+    "plain learning rates": {"equalised": False},
+    "four times the batch": {"batch": 64},
+    "a third of the rate": {"rate": 3e-4},
+    "rate never falls": {"cooldown": 0},
+    "no averaging": {"averaging": 0.0},
+    "released code's loss": {"loss": "released"},
+    "logarithm of the loss": {"loss": "log"},
+}
+"""What each variant changes in the recipe of an encoder, by what it is called."""
 
 
 def ablate(
+    recipe: Recipe,
+    variants: Mapping[str, Mapping[str, Any]],
     corpus: Corpus | JoinedCorpus,
     folder: Path,
     *,
-    steps: int,
-    options: Mapping[str, Any],
-    variants: Mapping[str, Mapping[str, Any]] | None = None,
     geometry: Geometry | None = None,
     progress: bool = True,
-    **recipe: Any,
 ) -> pd.DataFrame:
-    """Train every variant for the same number of steps and score it on the validation split.
+    """Train every variant on the same number of examples and score it on the validation split.
 
     Parameters
     ----------
+    recipe : Recipe
+        What the variants vary; its learning rate rises over at most the first quarter of the steps and falls to zero
+        over the last third.
+    variants : mapping
+        :data:`HYBRIDS`, :data:`RECIPES` or others: changed fields of the recipe by what the variant is called.
     corpus : Corpus or JoinedCorpus
     folder : Path
         Where the runs are kept; those that are finished are not trained again.
-    steps : int
-        Of each; over the last third the learning rate falls to zero.
-    options : mapping
-        Options of all variants, see :class:`ctxe_lib.hybrid.Options`.
-    variants : mapping, optional
-        Other variants than :data:`VARIANTS`.
     geometry : Geometry, optional
         The corpus' own if not given.
     progress : bool
         Print what the runs print.
-    **recipe
-        Fields of :class:`ctxe_lib.training.Recipe`, such as ``pool`` or ``seed``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per variant: variant, parameters, examples, seconds (of training), snr_td
-        and snr_ms (dB, means over the validation segments), gain_td and gain_ms: over what the variant starts from.
+        One row per variant: variant, parameters, examples, seconds (of training), and means over the validation
+        segments: of a hybrid snr_td and snr_ms, of an encoder snr_raw (dB, as in Table 3) and loss (equation (1)).
+        Beside each SNR stands its gain over the untrained network's: gain_td, gain_ms or gain_raw.
     """
     geometry, rows = geometry or corpus.geometry, []
-    for name, change in (VARIANTS if variants is None else variants).items():
-        chosen = Recipe.hybrid(
-            corpus.name,
-            steps,
-            **{"options": {**options, **change}, "cooldown": steps // 3, "validate_every": steps} | recipe,
-        )
-        run = folder / f"ablation-{'-'.join(name.split())}"
-        trainer = Trainer(chosen, corpus, geometry, run)
+    for name, change in variants.items():
+        options = {**recipe.options, **change.get("options", {})}
+        steps = recipe.steps * recipe.batch // change.get("batch", recipe.batch)
+        short = {"steps": steps, "warmup": min(recipe.warmup, steps // 4), "cooldown": steps // 3}
+        chosen = dataclasses.replace(recipe, **{**short, "validate_every": steps, **change, "options": options})
+        trainer = Trainer(chosen, corpus, geometry, folder / f"ablation-{recipe.kind}-{'-'.join(name.split())}")
         before = _means(trainer, build_encoder(chosen, geometry))
         if progress:
-            print(f"{name}: {dataclasses.asdict(Options(**chosen.options))}", flush=True)
+            print(f"{name}: {dict(change)}", flush=True)
         trainer.train(progress=progress)
         after = _means(trainer, trainer.averaged)
         rows.append(
@@ -92,16 +102,18 @@ def ablate(
                 "parameters": trainer.encoder.model.count_params(),
                 "examples": trainer.step * chosen.batch,
                 "seconds": round(trainer.seconds, 1),
-                "snr_td": after["snr_td"],
-                "snr_ms": after["snr"],
-                "gain_td": after["snr_td"] - before["snr_td"],
-                "gain_ms": after["snr"] - before["snr"],
+                **after,
+                **{key.replace("snr", "gain"): after[key] - before[key] for key in after if key.startswith("snr")},
             }
         )
     return pd.DataFrame(rows)
 
 
 def _means(trainer: Trainer, system: Any) -> dict[str, float]:
-    examples = trainer.validation
-    scores = [system.scores(examples[i : i + 64], "snr") for i in range(0, len(examples), 64)]
-    return {key: float(np.mean(np.concatenate([s[key] for s in scores]))) for key in scores[0]}
+    """Mean scores over the validation segments, by the names of the table."""
+    hybrid, examples = trainer.recipe.kind == "hybrid", trainer.validation
+    scores = [system.scores(examples[i : i + 64], "snr" if hybrid else "paper") for i in range(0, len(examples), 64)]
+    means = {key: float(np.nanmean(np.concatenate([s[key] for s in scores]))) for key in scores[0]}
+    if hybrid:
+        return {"snr_td": means["snr_td"], "snr_ms": means["snr"]}
+    return {"loss": means["loss"], "snr_raw": means["snr"]}

@@ -48,11 +48,20 @@ def train(
     rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
     cooldown: Annotated[int | None, typer.Option(min=0, help="Last steps, over which the rate falls to zero.")] = None,
     loss: Annotated[
-        Literal["paper", "released"], typer.Option(help="Equation (1), or the released code's; for encoders.")
+        Literal["paper", "released", "log"],
+        typer.Option(help="Equation (1), the released code's, or the logarithm of equation (1); for encoders."),
     ] = "paper",
+    level: Annotated[
+        Literal["none", "context", "bins"] | None,
+        typer.Option(help="What segments are divided by: nothing, the contexts' level, or that of each bin."),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value of ctxe_lib.hybrid.Options; may be repeated.")
     ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Stored weights to start from; a complex network may take a magnitude network's.")
+    ] = None,
+    clip: Annotated[float | None, typer.Option(min=0, help="Largest norm of the gradient; 0 for no limit.")] = None,
     pool: Annotated[int | None, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.")] = None,
     validation_segments: Annotated[int | None, typer.Option(min=1, help="Validation segments to score.")] = None,
@@ -75,7 +84,8 @@ def train(
     from ctxe_lib.training import Recipe, Trainer, TrainingStopped, choose_strategy, read_log
 
     given: dict[str, Any] = {"seed": seed, "precision": precision}
-    optional = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every, "pool": pool}
+    optional: dict[str, Any] = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every}
+    optional |= {"pool": pool, "level": level, "clip": clip, "start": start}
     optional |= {"validation_segments": validation_segments}
     given |= {key: value for key, value in optional.items() if value is not None}
     try:
@@ -107,31 +117,41 @@ def train(
 @app.command()
 def ablate(
     output: Annotated[Path, typer.Argument(help="Table to write, ending in .parquet.")],
+    kind: Annotated[
+        Literal["magnitude", "complex", "hybrid"], typer.Option(help="hybrid: its parts; else: the encoder's recipe.")
+    ] = "hybrid",
     corpus: CorpusNames = "music-full",
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of each variant.")] = 600,
+    batch: Annotated[int, typer.Option(min=1, help="Examples per step.")] = 32,
     pool: Annotated[int, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = 20_000,
     option: Annotated[list[str] | None, typer.Option(help="name=value for all variants; may be repeated.")] = None,
     validation_segments: Annotated[int, typer.Option(min=1, help="Validation segments to score.")] = 1024,
     seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
-    """Train variants of the hybrid for equal times and compare them; the same command goes on after a stop."""
+    """Train variants of a network on equally many examples and compare them; the same command goes on after a stop."""
+    from ctxe_lib.ablations import HYBRIDS, RECIPES
     from ctxe_lib.ablations import ablate as run
     from ctxe_lib.corpus import open_corpora
     from ctxe_lib.paths import data_folder, runs_folder
     from ctxe_lib.records import write_table
-    from ctxe_lib.training import TrainingStopped
+    from ctxe_lib.training import Recipe, TrainingStopped
 
     try:
         if output.suffix != ".parquet":
             raise ValueError(f"output {output} must end in .parquet")
         source, options = open_corpora(corpus, data_folder()), _options(option or [])
-        shared: dict[str, Any] = {"pool": pool, "validation_segments": validation_segments, "seed": seed}
-        table = run(source, runs_folder(), steps=steps, options=options, progress=progress, **shared)
+        shared: dict[str, Any] = {"batch": batch, "pool": pool, "validation_segments": validation_segments}
+        shared |= {"seed": seed, "options": options}
+        if kind == "hybrid":
+            recipe, variants = Recipe.hybrid(corpus, steps, **shared), HYBRIDS
+        else:
+            recipe, variants = Recipe(kind=kind, corpus=corpus, steps=steps, **shared), RECIPES
+        table = run(recipe, variants, source, runs_folder(), progress=progress)
     except (OSError, ValueError, TrainingStopped) as error:
         raise _fail(error) from None
-    record = {"corpus": source.name, "data": source.fingerprint, "split": "validation", "steps": steps, **shared}
-    write_table(output, table, {"what": "variants of the hybrid", **record, "options": options})
+    record = {"what": f"variants of the {kind} network", "data": source.fingerprint, "split": "validation"}
+    write_table(output, table, record | {"recipe": dataclasses.asdict(recipe), "corpus": source.name})
     console.print(table.round(2).to_string(index=False))
     console.print(f"wrote {output}", soft_wrap=True)
 
@@ -170,6 +190,7 @@ def export(
             "what": ("hybrid" if chosen.kind == "hybrid" else f"{chosen.kind} network of the paper")
             + f", averaged weights at the {which} validation",
             "recipe": dataclasses.asdict(chosen),
+            "started_from": trainer.started_from,
             "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **_material(corpus)},
             "steps": trainer.step,
             "examples": trainer.step * chosen.batch,

@@ -14,9 +14,9 @@ from ctxe_lib.losses import LOSSES
 from ctxe_lib.metrics import snr_raw
 from ctxe_lib.networks import Kind
 
-__all__ = ["ContextEncoder", "Level", "context_level"]
+__all__ = ["ContextEncoder", "Level", "bin_levels", "context_level"]
 
-Level = Literal["context", "none"]
+Level = Literal["none", "context", "bins"]
 
 
 def context_level(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -37,6 +37,31 @@ def context_level(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     return tf.where(power > 0, tf.sqrt(power), 1.0)
 
 
+def bin_levels(inputs: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Mean magnitude of each frequency bin next to the gap.
+
+    Taken over the frames that lie within the contexts and begin or end within a gap's length of the gap.
+
+    Parameters
+    ----------
+    inputs : tf.Tensor [shape=(n, context_frames, bins, 4), float32]
+        From :func:`ctxe_lib.tf_stft.network_input`.
+    geometry : Geometry
+
+    Returns
+    -------
+    tf.Tensor [shape=(n, 1, bins, 1), float32]
+        At least a thousandth of its mean over the bins; 1 where both contexts are silent.
+    """
+    padded = geometry.padding // geometry.hop  # frames that reach into the zeros of the gap
+    near = padded + max((geometry.gap - geometry.window) // geometry.hop, 0) + 1
+    before = tf.norm(inputs[:, -near:-padded, :, :2], axis=-1)
+    after = tf.norm(inputs[:, padded:near, :, 2:], axis=-1)
+    levels = tf.reduce_mean(before + after, axis=1, keepdims=True) / 2
+    mean = tf.reduce_mean(levels, axis=2, keepdims=True)
+    return tf.where(mean > 0, tf.maximum(levels, mean / 1000), 1.0)[..., None]
+
+
 class ContextEncoder:
     """Network, geometry and level rule together.
 
@@ -46,9 +71,10 @@ class ContextEncoder:
         From :func:`ctxe_lib.networks.build_network`.
     geometry : Geometry
     kind : {'magnitude', 'complex'}
-    level : {'context', 'none'}
-        ``context``: segments are divided by their :func:`context_level` before the network and its output is
-        multiplied by it; ``none``: as in the paper.
+    level : {'none', 'context', 'bins'}
+        ``none``: as in the paper. ``context``: segments are divided by their :func:`context_level` before the network
+        and its output is multiplied by it. ``bins``: so are, moreover, the coefficients of each frequency bin by
+        their :func:`bin_levels`, which gives the network the contexts' mean spectrum to start from.
     """
 
     def __init__(self, model: keras.Model, geometry: Geometry, kind: Kind, level: Level) -> None:
@@ -86,8 +112,15 @@ class ContextEncoder:
 
     def _target_and_output(self, examples: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         segments, _ = self.normalise(examples)
-        output = self.model(tf_stft.network_input(segments, self.geometry), training=training)
-        return self.target(segments), output
+        return self.target(segments), self._output(segments, training)
+
+    def _output(self, segments: tf.Tensor, training: bool) -> tf.Tensor:
+        """Coefficients of the gap of normalised segments, [n, length] -> [n, gap_frames, bins, channels]."""
+        inputs = tf_stft.network_input(segments, self.geometry)
+        if self.level != "bins":
+            return self.model(inputs, training=training)
+        levels = bin_levels(inputs, self.geometry)
+        return self.model(inputs / levels, training=training) * levels
 
     def losses(self, examples: tf.Tensor, loss: str = "paper", training: bool = False) -> tf.Tensor:
         """Loss per example without regularisation, [n, length] -> [n]; `loss` is a key of ``losses.LOSSES``."""
@@ -101,8 +134,7 @@ class ContextEncoder:
 
     def _infer(self, segments: tf.Tensor) -> tf.Tensor:
         segments, level = self.normalise(segments)
-        output = self.model(tf_stft.network_input(segments, self.geometry), training=False)
-        return output * level[:, :, None, None]
+        return self._output(segments, training=False) * level[:, :, None, None]
 
     def predict(self, segments: np.ndarray, batch: int = 32) -> np.ndarray:
         """Predict the gap's coefficients ``S_g'``.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import keras
 import tensorflow as tf
 
-__all__ = ["LOSSES", "energy", "regularisation", "released_loss", "weighted_nmse"]
+__all__ = ["LOSSES", "energy", "log_nmse", "regularisation", "released_loss", "weighted_nmse"]
 
 
 def energy(values: tf.Tensor) -> tf.Tensor:
@@ -53,7 +53,25 @@ def released_loss(target: tf.Tensor, output: tf.Tensor, c: float = 5.0) -> tf.Te
     return 0.5 * energy(target - output) * (1 + c / (energy(target) + 1e-4))
 
 
-LOSSES = {"paper": weighted_nmse, "released": released_loss}
+def log_nmse(target: tf.Tensor, output: tf.Tensor, c: float = 5.0) -> tf.Tensor:
+    """Logarithm of equation (1), to which the mean SNR is proportional where 1/c is small.
+
+    A segment that nobody can predict has the largest share in the mean of equation (1), and steers a training on few
+    examples; here a decibel counts the same on each.
+
+    Parameters
+    ----------
+    target, output : tf.Tensor [shape=(n, gap_frames, bins, channels), float32]
+    c : float
+
+    Returns
+    -------
+    tf.Tensor [shape=(n,)]
+    """
+    return tf.math.log(weighted_nmse(target, output, c) + 1e-8)
+
+
+LOSSES = {"paper": weighted_nmse, "released": released_loss, "log": log_nmse}
 """Losses by the name that a training recipe uses."""
 
 

@@ -41,7 +41,7 @@ from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
 from ctxe_lib.losses import LOSSES, regularisation
 from ctxe_lib.networks import Kind, build_network
-from ctxe_lib.weights import weight_names
+from ctxe_lib.weights import kernel_gains, load_encoder, weight_names
 
 __all__ = [
     "Recipe",
@@ -78,13 +78,14 @@ class Recipe:
         ``cooldown``: linear warm-up, constant, and linearly to zero over the last ``cooldown`` steps.
     warmup, cooldown : int
         Steps of either ramp.
-    loss : {'paper', 'released', 'snr'}
-        Equation (1), or the released code's variant; a hybrid is trained on the scores themselves.
+    loss : {'paper', 'released', 'log', 'snr'}
+        Equation (1), the released code's variant, or the logarithm of equation (1); a hybrid is trained on the scores
+        themselves.
     regularisation : float
         ``lambda`` of equation (2), for the loss summed over a batch of 256: scaled with the batch.
     equalised : bool
         Equalised learning rate of the two last layers, see :func:`ctxe_lib.networks.build_network`; of encoders only.
-    level : {'none', 'context'}
+    level : {'none', 'context', 'bins'}
         See :class:`ctxe_lib.encoder.ContextEncoder`; of encoders only.
     averaging : float
         Decay per step of the running average of the weights that is validated and kept; 0 for none.
@@ -93,6 +94,9 @@ class Recipe:
     pool : int
         Training segments that batches are drawn from, chosen at random once; 0 for all. A hybrid's experts work on
         each of them once.
+    start : str
+        Name of stored weights to start from, see :mod:`ctxe_lib.weights`; none if empty. A complex network may start
+        from a magnitude network: all its layers but the last.
     options : dict
         Fields of :class:`ctxe_lib.hybrid.Options` that differ from their defaults; of hybrids only.
     precision : {'single', 'mixed'}
@@ -114,13 +118,14 @@ class Recipe:
     schedule: Literal["paper", "cooldown"] = "cooldown"
     warmup: int = 100
     cooldown: int = 0
-    loss: Literal["paper", "released", "snr"] = "paper"
+    loss: Literal["paper", "released", "log", "snr"] = "paper"
     regularisation: float = 0.0
     equalised: bool = True
     level: Level = "context"
     averaging: float = 0.995
     clip: float = 0.0
     pool: int = 0
+    start: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     precision: Literal["single", "mixed"] = "single"
     seed: int = 0
@@ -135,7 +140,7 @@ class Recipe:
             "kind": ("magnitude", "complex", "hybrid"),
             "schedule": ("paper", "cooldown"),
             "loss": ("snr",) if self.kind == "hybrid" else tuple(LOSSES),
-            "level": ("none", "context"),
+            "level": ("none", "context", "bins"),
             "precision": ("single", "mixed"),
         }.items():
             if getattr(self, name) not in choices:
@@ -321,6 +326,9 @@ class Trainer:
         if isinstance(self.encoder, Hybrid):
             own = folder.parent / ".examples" / ("" if self.chief else f"from{self.first}")  # a cache has one writer
             self.source = ExampleCache(own, corpus, self.encoder, self.starts)
+        self.started_from: dict[str, Any] | None = None
+        if recipe.start and not (folder / "state.safetensors").exists():
+            self._start_from(recipe.start)
         if self.chief:
             self.validation = self.encoder.examples(self._validation_segments())
         self._gradients = tf.function(self._gradients_on, jit_compile=True) if xla else self._gradients_on
@@ -331,6 +339,22 @@ class Trainer:
         self._train_step = tf.function(self._step_on, input_signature=signature)
         self._claim_folder()
         self._meet()
+
+    def _start_from(self, name: str) -> None:
+        """Take the weights of a stored network; a last layer of another kind stays as it is."""
+        start, card = load_encoder(name)
+        if start.geometry != self.geometry or start.card() != self.encoder.card():
+            raise ValueError(
+                f"start={name!r} was trained for {start.geometry} and {start.card()}, this network is for "
+                f"{self.geometry} and {self.encoder.card()}: they must agree"
+            )
+        stored = dict(zip(weight_names(start.model), start.model.variables, strict=True))
+        for model in (self.encoder.model, self.averaged.model):
+            gains = kernel_gains(model)
+            for key, variable in zip(weight_names(model), model.variables, strict=True):
+                if stored[key].shape == variable.shape:
+                    variable.assign(np.asarray(stored[key]) / gains.get(key, 1.0))
+        self.started_from = {key: card[key] for key in ("name", "sha256", "kind", "examples")}
 
     def _meet(self) -> None:
         """Wait for the other workers, who must be at the same step."""
@@ -558,7 +582,9 @@ class Trainer:
                     + ", ".join(f"{k}={theirs.get(k)!r} (now {mine[k]!r})" for k in changed)
                     + ": take another run folder, or remove this one"
                 )
+            self.started_from = stored.get("started_from", self.started_from)
             self._load()
+        mine["started_from"] = self.started_from
         if self.chief:
             write_atomically(path, (json.dumps(mine, indent=2) + "\n").encode())
 
@@ -635,6 +661,8 @@ def build_encoder(
         model = keras.Model(model.input, outputs, name=model.name)
     if recipe.kind == "hybrid":
         return Hybrid(model, geometry, options)
+    if recipe.level == "bins" and recipe.kind == "magnitude":  # begin with the contexts' mean spectrum
+        model.get_layer("deconv5").bias.assign([1.0])
     return ContextEncoder(model, geometry, recipe.kind, recipe.level)
 
 

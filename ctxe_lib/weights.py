@@ -24,7 +24,7 @@ from ctxe_lib.hybrid import Hybrid, Options, build_hybrid
 from ctxe_lib.networks import build_network
 from ctxe_lib.paths import weights_folder
 
-__all__ = ["available", "load_encoder", "read_card", "save_encoder", "weight_names"]
+__all__ = ["available", "kernel_gains", "load_encoder", "read_card", "save_encoder", "weight_names"]
 
 
 def weight_names(model: keras.Model) -> list[str]:
@@ -35,7 +35,7 @@ def weight_names(model: keras.Model) -> list[str]:
     return names
 
 
-def _gains(model: keras.Model) -> dict[str, float]:
+def kernel_gains(model: keras.Model) -> dict[str, float]:
     """Factors between stored and effective kernels by variable name."""
     return {f"{layer.name}/kernel": layer.gain for layer in model.layers if getattr(layer, "gain", 1.0) != 1.0}
 
@@ -64,7 +64,7 @@ def save_encoder(encoder: ContextEncoder | Hybrid, name: str, card: dict[str, An
         If a weight is not finite or too large for half precision.
     """
     folder = folder or weights_folder()
-    gains = _gains(encoder.model)
+    gains = kernel_gains(encoder.model)
     tensors: dict[str, np.ndarray] = {}
     for key, variable in zip(weight_names(encoder.model), encoder.model.variables, strict=True):
         effective = np.asarray(variable) * gains.get(key, 1.0)

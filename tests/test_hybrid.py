@@ -169,10 +169,9 @@ def test_training_improves_the_validation_and_resumes_exactly(tiny_corpus, geome
 
 def test_ablations_train_what_they_name(tiny_corpus, tmp_path):
     variants = {"as it is": {}, "no blocks": {"blocks": 0}, "from LPC": {"start": "lpc"}}
-    table = ablate(
-        tiny_corpus, tmp_path, steps=3, options=SMALL, variants=variants, progress=False,
-        batch=4, pool=8, validation_segments=4, warmup=1,
-    )  # fmt: skip
+    variants = {name: {"options": options} for name, options in variants.items()}
+    recipe = Recipe.hybrid("tiny", 3, options=SMALL, batch=4, pool=8, validation_segments=4, warmup=1)
+    table = ablate(recipe, variants, tiny_corpus, tmp_path, progress=False)
     assert table["variant"].tolist() == list(variants) and (table["examples"] == 12).all()
     assert table["parameters"][1] < table["parameters"][0]
     start = table["snr_ms"] - table["gain_ms"]

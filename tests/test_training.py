@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from ctxe_lib import training
+from ctxe_lib import training, weights
 from ctxe_lib.training import Recipe, Trainer, TrainingStopped, batch_starts, learning_rate, read_log
 
 RECIPE = Recipe(
@@ -139,3 +139,26 @@ def test_schedules():
 def test_recipes_that_make_no_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(RECIPE, **change)
+
+
+def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, tmp_path, project_folders):
+    whole, _ = finished
+    card = weights.save_encoder(whole.averaged, "first", {"examples": 8})
+    magnitude = trainer(tiny_corpus, geometry, tmp_path / "magnitude", start="first")
+    segments = tiny_corpus.read(tiny_corpus.starts("train")[:2])
+    assert np.allclose(magnitude.encoder.predict(segments), whole.averaged.predict(segments), rtol=0.01, atol=1e-3)
+    assert magnitude.started_from["sha256"] == json.loads(card.read_text())["sha256"]
+
+    complex_ = trainer(tiny_corpus, geometry, tmp_path / "complex", start="first", kind="complex")
+    own, theirs = (dict(zip(weights.weight_names(x.model), x.model.variables, strict=True))
+                   for x in (complex_.averaged, whole.averaged))  # fmt: skip
+    np.testing.assert_allclose(own["dense/kernel"], theirs["dense/kernel"], rtol=1e-3, atol=1e-6)
+    assert own["deconv5/kernel"].shape != theirs["deconv5/kernel"].shape
+
+    card.unlink()  # a run that has begun does without
+    complex_.train(progress=False, until=2)
+    again = trainer(tiny_corpus, geometry, tmp_path / "complex", start="first", kind="complex")
+    assert again.step == 2 and again.started_from == complex_.started_from
+    with pytest.raises(ValueError, match="they must agree"):
+        weights.save_encoder(whole.averaged, "first", {"examples": 8})
+        trainer(tiny_corpus, geometry, tmp_path / "other", start="first", level="bins")
