@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["ROOT", "data_folder", "results_folder", "runs_folder", "weights_folder"]
+__all__ = ["ROOT", "data_folder", "results_folder", "runs_folder", "scores_folder", "weights_folder"]
 
 ROOT = Path(os.environ.get("CTXE_ROOT") or Path(__file__).resolve().parent.parent)
 """Root of the checkout: notebooks and commands find it from any working folder."""
@@ -24,6 +24,11 @@ def results_folder() -> Path:
 def runs_folder() -> Path:
     """Training runs with checkpoints and logs: ``runs/``, or what CTXE_RUNS names."""
     return Path(os.environ.get("CTXE_RUNS") or ROOT / "runs")
+
+
+def scores_folder() -> Path:
+    """Released scores: ``scores/``, or what CTXE_SCORES names."""
+    return Path(os.environ.get("CTXE_SCORES") or ROOT / "scores")
 
 
 def weights_folder() -> Path:

@@ -35,6 +35,7 @@ from ctxe_lib.evaluation import score
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.inpaint import METHODS, prepare
 from ctxe_lib.metrics import snr
+from ctxe_lib.provenance import link, total_seconds
 from ctxe_lib.records import environment, read_table, write_table
 from ctxe_lib.statistics import cluster_bootstrap
 from ctxe_lib.stft import stft
@@ -610,12 +611,11 @@ def origin(table: pd.DataFrame, record: dict[str, Any]) -> str:
     """
     tones = table[(table["probe"] == "tones") & (table["reading"] == "paper")]
     networks = "".join(f", network {name} `{digest[:12]}`" for name, digest in record["weights"].items())
-    pieces = record["pieces"].values()
-    commits = ", ".join(sorted({f"`{(piece['commit'] or 'unknown')[:12]}`" for piece in pieces}))
+    commits = sorted({f"`{(piece['commit'] or 'unknown')[:12]}`" for piece in record["pieces"].values()})
     return (
-        f"*From `results/probes.parquet`: {tones['frequency'].nunique()} tones, {record['semitones']:g} semitones "
-        f"apart, and {record['sums']} sums of five sweeps{networks}; seed {record['seed']}, commit {commits}, computed "
-        f"in {sum(piece['seconds'] for piece in pieces):.0f} s on {record['cores']} cores.*"
+        f"*From {link('results', 'probes')}: {tones['frequency'].nunique()} tones, {record['semitones']:g} semitones "
+        f"apart, and {record['sums']} sums of five sweeps{networks}; one seed ({record['seed']}), commit "
+        f"{', '.join(commits)}, computed in {total_seconds(record):.0f} s on {record['cores']} cores.*"
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,12 @@ import pandas as pd
 from ctxe_lib import weights
 from ctxe_lib.files import write_atomically
 from ctxe_lib.inpaint import METHODS
-from ctxe_lib.paths import ROOT, results_folder
+from ctxe_lib.paths import ROOT, results_folder, scores_folder
 from ctxe_lib.records import read_record, read_table
 from ctxe_lib.statistics import summarise
 from ctxe_lib.tables import COMMANDS, UNITS, paper, paper_value
 
-__all__ = ["CORPORA", "METRICS", "compare", "is_released", "picture", "readme", "release", "scored", "scores_folder"]
+__all__ = ["CORPORA", "METRICS", "compare", "is_released", "picture", "readme", "release", "scored"]
 
 CORPORA = {"music": "music-quick", "instruments": "instruments-quick"}
 """What is released, by kind of sound."""
@@ -36,11 +35,6 @@ TOLERANCE, NETWORK_TOLERANCE = 0.05, 0.1
 """By how many dB (or grades) a mean may differ from the released one: arithmetic differs from machine to machine."""
 BEGIN, END = "<!-- scores: begin (ctxe release) -->\n", "<!-- scores: end -->\n"
 PICTURE = "snr_ms.svg"
-
-
-def scores_folder() -> Path:
-    """Released scores: ``scores/``, or what CTXE_SCORES names."""
-    return Path(os.environ.get("CTXE_SCORES") or ROOT / "scores")
 
 
 def release(corpus: str) -> Path:

@@ -22,6 +22,7 @@ from ctxe_lib import plots, weights
 from ctxe_lib.corpus import SPLITS, Corpus
 from ctxe_lib.inpaint import METHODS
 from ctxe_lib.paths import data_folder, results_folder
+from ctxe_lib.provenance import link, total_seconds
 from ctxe_lib.records import read_table
 from ctxe_lib.sources.packages import manifest
 from ctxe_lib.statistics import cluster_bootstrap, summarise
@@ -481,7 +482,7 @@ def show(frame: pd.DataFrame, *, decimals: Mapping[str, int] | None = None, best
 
 
 def caption(results: Results, kind: str, what: str = "") -> str:
-    """Where the numbers of a table or figure come from, in Markdown: file, data, commit, seed, n, machine, time.
+    """Where the numbers of a table or figure come from, in Markdown: record, data, commit, seed, n, machine, time.
 
     Raises
     ------
@@ -493,10 +494,10 @@ def caption(results: Results, kind: str, what: str = "") -> str:
     per_method = table.drop_duplicates("segment")
     networks = "".join(f", network {name} `{digest[:12]}`" for name, digest in record["weights"].items())
     return (
-        f"*From `results/{results.path(kind, what).name}`: {len(per_method)} segments of "
+        f"*From {link('results', results.path(kind, what).name)}: {len(per_method):,} segments of "
         f"{per_method['cluster'].nunique()} {UNITS[kind]} of {record['corpus']} "
-        f"(data `{record['data'][:12]}`{networks}), seed {record['seed']}, commit "
-        f"`{(record['commit'] or 'unknown')[:12]}`, computed in {sum(record['seconds'].values()):.0f} s on "
+        f"(data `{record['data'][:12]}`{networks}), one seed ({record['seed']}), commit "
+        f"`{(record['commit'] or 'unknown')[:12]}`, computed in {total_seconds(record):.0f} s on "
         f"{record['cores']} cores. "
         f"Intervals: bootstrap over {UNITS[kind]}.{rendered}*"
     )

@@ -160,7 +160,7 @@ def test_probes_are_scored_once_for_each_code_signal_and_network(
         ("sweeps", "linear"): 2,
         ("sweeps", "exponential"): 2,
     }
-    assert record["weights"] == {"music-magnitude": "a" * 64} and "seed 0" in probes.origin(table, record)
+    assert record["weights"] == {"music-magnitude": "a" * 64} and "one seed (0)" in probes.origin(table, record)
     again, _ = probes.probe(path, semitones=10.5, sums=2)
     assert len(calls) == 8
     pd.testing.assert_frame_equal(table, again)
