@@ -42,8 +42,8 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
 # What scores depend on beside data and weights.
-NOT_SCORING := ablations claims cli costs front leaderboard listen notebooks plots probes quiet released repair \
-	studies tables training widgets
+NOT_SCORING := ablations claims claims_page cli costs front leaderboard listen measures notebooks plots probes \
+	provenance quiet released repair studies tables training widgets
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
 CARDS := $(filter-out %-ablations.json,$(wildcard $(or $(CTXE_WEIGHTS),weights)/*.json))
 RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \

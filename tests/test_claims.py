@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctxe_lib import claims, probes
-from ctxe_lib.claims import Effort, judge
+from ctxe_lib import ablations, claims, claims_page, measures, probes
+from ctxe_lib.claims import judge
 from ctxe_lib.evaluation import evaluate
+from ctxe_lib.measures import MEASURES, Effort, NotTestable
 from ctxe_lib.paths import ROOT, results_folder
 from ctxe_lib.records import write_table
 from ctxe_lib.tables import NotMeasured, Results
@@ -55,10 +56,10 @@ def test_every_claim_can_be_measured_or_says_why_not():
     assert {claim["section"][0] for claim in listed} == set("2345")
     for claim in listed:
         assert ("untestable" in claim) != ("measure" in claim), claim["id"]
-        assert claim.get("measure", next(iter(claims.MEASURES))) in claims.MEASURES
+        assert claim.get("measure", next(iter(MEASURES))) in MEASURES
         assert "measure" not in claim or len({"equals", "at_least", "at_most"} & set(claim["rule"])) == 1
     used = {claim["measure"] for claim in listed if "measure" in claim}
-    assert used == set(claims.MEASURES), "no measure without a claim"
+    assert used == set(MEASURES), "no measure without a claim"
     assert sum("released_code" in claim for claim in listed) >= 8, "each disagreement of paper and code"
 
 
@@ -105,7 +106,7 @@ def test_the_ledger_holds_every_claim_and_survives_the_disk(rows, results):
     scores = results.table("music").query("method == 'lpc'")["snr_ms"]
     assert by_id["lpc-level-music"]["value"] == pytest.approx(scores.mean())
 
-    page = claims.html(rows)
+    page = claims_page.html(rows)
     assert all(f'id="{row["id"]}"' in page for row in rows)
     assert "<script" not in page and page.count('type="radio"') == 1 + sum(n > 0 for n in claims.summary(rows).values())
 
@@ -141,12 +142,29 @@ def test_every_claim_is_in_one_group(rows):
 
 
 def test_a_network_below_interpolation_confirms_nothing():
-    row = {"value": 0.1, "low": -0.2, "high": 0.3, "rule": {"equals": 0, "tolerance": 1}}
-    learnt = {"music-magnitude": {"value": 2.0, "low": 1.0, "high": 3.0, "examples": 10**8}}
-    unlearnt = {"music-magnitude": {"value": -4.0, "low": -5.0, "high": -3.0, "examples": 13_280}}
-    assert claims._verdict(row | {"networks": learnt})[0] == "confirmed"
+    row = {"value": 0.1, "low": -0.2, "high": 0.3, "own": None, "rule": {"equals": 0, "tolerance": 1}}
+    row["stationary"] = False
+    learnt = {"music-magnitude": {"value": 2.0, "low": 1.0, "high": 3.0, "examples": 10**8, "level": "bins"}}
+    unlearnt = {"music-magnitude": {"value": -4.0, "low": -5.0, "high": -3.0, "examples": 13_280, "level": "bins"}}
+    verdict, reason = claims._verdict(row | {"networks": learnt})
+    assert verdict == "confirmed" and "bin by bin" not in reason
     verdict, reason = claims._verdict(row | {"networks": unlearnt})
     assert verdict == "not confirmed" and "13,280 examples" in reason and "4.0 dB" in reason
+    assert "bin by bin" in claims._verdict(row | {"networks": learnt, "stationary": True})[1]
+    learnt["music-magnitude"]["level"] = "context"
+    assert "bin by bin" not in claims._verdict(row | {"networks": learnt, "stationary": True})[1]
+
+
+def test_silence_does_not_follow_a_sweep():
+    """Where LPC is worse than nothing, a gain over it is had by silence, whose SNR is 0 dB."""
+    rule = {"at_least": 0, "own_above": 0}
+    assert judge(3.0, 2.0, 4.0, rule, own=1.0)[0] == "confirmed"
+    for own in (0.0, -1.0, math.nan, None):
+        verdict, reason = judge(3.0, 2.0, 4.0, rule, own)
+        assert verdict == "not confirmed" and reason.endswith("not above 0")
+    sweeps = [claim for claim in claims.claims() if claim.get("measure") == "sweep_gain"]
+    assert len(sweeps) == 2 and all(claim["rule"] == rule for claim in sweeps)
+    assert claims.rule_text(rule) == "≥ 0, its own above 0"
 
 
 def test_measures_from_tables(tmp_path, monkeypatch):
@@ -167,10 +185,7 @@ def test_measures_from_tables(tmp_path, monkeypatch):
     gaps = pd.concat([scores.assign(method="lpc", gap_ms=ms, snr_ms=100.0 - ms, snr_td=0.0) for ms in (48, 64)])
     write_table(tmp_path / "m-gaps.parquet", gaps.assign(enlargement="none"), record)
     results, effort = Results({"music": "m", "instruments": "m"}, folder=tmp_path, draws=100), Effort()
-    measured = {
-        name: lambda _name=name, **options: claims.MEASURES[_name](results, effort, **options)
-        for name in claims.MEASURES
-    }
+    measured = {name: lambda _name=name, **options: MEASURES[_name](results, effort, **options) for name in MEASURES}
     pair = {"kind": "music", "method": "complex", "other": "lpc", "metric": "snr_ms"}
     difference = measured["difference"](**pair)
     assert (difference.value, difference.low, difference.high, difference.segments) == (3, 3, 3, 12)
@@ -207,7 +222,7 @@ def test_measures_from_probes(tmp_path, monkeypatch):
     results, effort = Results({"music": "m", "instruments": "i"}, folder=tmp_path, draws=100), Effort()
 
     def value(name, **options):
-        return claims.MEASURES[name](results, effort, **options).value
+        return MEASURES[name](results, effort, **options).value
 
     magnitude = {"kind": "instruments", "method": "magnitude"}
     assert value("note_contrast", kind="instruments", method="complex") == pytest.approx(20)
@@ -215,9 +230,10 @@ def test_measures_from_probes(tmp_path, monkeypatch):
     assert value("tone_gain", **magnitude, other="lpc") == pytest.approx(np.mean(np.where(frequency < 200, -5, -15)))
     assert value("tone_bands", **magnitude, band=(20, 200), other=(200, 8000)) == pytest.approx(10)
     assert value("tone_level", **magnitude, band=(4000, 8000)) == pytest.approx(25)
-    assert value("sweep_gain", kind="music", method="magnitude", reading="linear") == pytest.approx(5)
+    sweeps = MEASURES["sweep_gain"](results, effort, kind="music", method="magnitude", reading="linear")
+    assert (sweeps.value, sweeps.own) == (pytest.approx(5), pytest.approx(6))
     assert value("sweep_readings", method="lpc") == pytest.approx(2)
-    with pytest.raises(claims.NotTestable, match="no tone lies from 1 to 2 Hz"):
+    with pytest.raises(NotTestable, match="no tone lies from 1 to 2 Hz"):
         value("tone_level", **magnitude, band=(1, 2))
     monkeypatch.setenv("CTXE_WEIGHTS", str(tmp_path))
     with pytest.raises(NotMeasured, match="ctxe train music-magnitude"):
@@ -226,13 +242,15 @@ def test_measures_from_probes(tmp_path, monkeypatch):
 
 def test_losses_are_compared_at_equal_budgets(tmp_path, monkeypatch):
     monkeypatch.setenv("CTXE_WEIGHTS", str(tmp_path))
-    for name, loss, steps, snr in (("a", "paper", 10, 3.0), ("b", "released", 20, 9.0), ("c", "released", 10, 2.5)):
-        card = {"name": name, "kind": "magnitude", "steps": steps, "recipe": {"loss": loss, "batch": 2}}
-        card |= {"data": {"fingerprint": "f"}, "validation": {"snr_raw_db": snr}}
-        (tmp_path / f"{name}.json").write_text(json.dumps(card))
-        (tmp_path / f"{name}.safetensors").touch()
     results = Results({"music": "m", "instruments": "i"}, folder=tmp_path)
-    assert claims.MEASURES["loss_effect"](results, Effort(), kind="magnitude").value == pytest.approx(0.5)
+    table = pd.DataFrame({"variant": ["as it is", "released code's loss"], "snr_raw": [3.0, 2.5]})
+    assert measures.RELEASED_LOSS in ablations.RECIPES
+    write_table(tmp_path / "magnitude-ablations.parquet", table, {"recipe": {"loss": "paper"}})
+    measured = MEASURES["loss_effect"](results, Effort(), kind="magnitude")
+    assert (measured.value, measured.source) == (pytest.approx(0.5), "weights/magnitude-ablations.parquet")
+    write_table(tmp_path / "magnitude-ablations.parquet", table, {"recipe": {"loss": "log"}})
+    with pytest.raises(NotMeasured, match=r"ctxe ablate weights/magnitude-ablations\.parquet --kind magnitude"):
+        MEASURES["loss_effect"](results, Effort(), kind="magnitude")
 
 
 def test_the_stored_ledger_still_follows_from_its_numbers():
