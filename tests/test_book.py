@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +21,6 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import numpy as np
-import papermill
 import pytest
 
 pytest.importorskip("playwright", reason="the tests of the book need the test extra")
@@ -90,16 +90,17 @@ def build_smoke_book(folder: Path) -> Path:
     for name in names:
         make_corpus(data, name)
     book = copy_book(folder / "book")
-    evaluations = [
-        [SCRIPTS / "ctxe", "evaluate", results / f"{name}.parquet", "--corpus", name, "--per-track", "2"]
-        for name in names
-    ]
-    for command in (
-        *evaluations,
-        [sys.executable, "-m", "ctxe_lib.notebooks", "--profile", "smoke", "--output", book / "notebooks"],
-    ):
-        call(command, CTXE_DATA=str(data), CTXE_RESULTS=str(results))
-    return build_pages(book, CTXE_DATA=str(data), CTXE_RESULTS=str(results))
+    folders = {"CTXE_DATA": str(data), "CTXE_RESULTS": str(results)}
+
+    def evaluate(name: str) -> None:
+        command = [SCRIPTS / "ctxe", "evaluate", results / f"{name}.parquet", "--corpus", name, "--per-track", "2"]
+        call(command, **folders)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(evaluate, names))
+    runner = [sys.executable, "-m", "ctxe_lib.notebooks", "--profile", "smoke"]
+    call([*runner, "--output", book / "notebooks"], **folders)
+    return build_pages(book, **folders)
 
 
 @pytest.fixture(scope="session")
@@ -299,10 +300,8 @@ def widget_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = [nbformat.v4.new_markdown_cell("# Widget\n\n$n^2$"), nbformat.v4.new_code_cell(WIDGETS)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "widget.ipynb")
-    (book / "notebooks").mkdir()
-    papermill.execute_notebook(folder / "widget.ipynb", book / "notebooks/widget.ipynb", progress_bar=False)
-    notebooks._drop_stderr(executed := nbformat.read(book / "notebooks/widget.ipynb", as_version=4))
-    nbformat.write(executed, book / "notebooks/widget.ipynb")
+    (folder / "plain.yaml").write_text("{}")
+    assert notebooks.run([folder / "widget.ipynb"], folder / "plain.yaml", book / "notebooks") == []
     return build_pages(book) / "notebooks/widget.html"
 
 
@@ -319,7 +318,7 @@ def widget(widget_page: Path, browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-def test_sliders_work_without_a_kernel(widget: Page) -> None:
+def test_widget_sliders_work_without_a_kernel(widget: Page) -> None:
     assert widget.locator(".shown:visible mjx-assistive-mml").all_text_contents() == ["02"]
     widget.locator(".noUi-handle").first.press("ArrowRight")
     widget.wait_for_function("document.querySelector('.shown mjx-assistive-mml')?.textContent == '12'")
@@ -330,7 +329,7 @@ PLAYING = "player => [...player.querySelectorAll('audio')].findIndex(audio => !a
 PLACE = "(player, i) => player.querySelectorAll('audio')[i].currentTime"
 
 
-def test_player_switches_between_sounds_and_keeps_the_position(widget: Page) -> None:
+def test_widget_player_switches_between_sounds_and_keeps_the_position(widget: Page) -> None:
     player = widget.locator("ctxe-compare").first
     assert player.locator("audio:visible").count() == 0
     player.get_by_role("slider", name="Position").fill("1.2")
@@ -349,7 +348,7 @@ def test_player_switches_between_sounds_and_keeps_the_position(widget: Page) -> 
     assert player.evaluate(PLAYING) == -1
 
 
-def test_sound_goes_on_while_a_slider_is_turned(widget: Page) -> None:
+def test_widget_sound_goes_on_while_a_slider_is_turned(widget: Page) -> None:
     box = widget.locator(".widget-vbox:has(ctxe-compare)").last
     box.get_by_role("radio", name="C").check()
     box.get_by_role("slider", name="Position").fill("0.9")
