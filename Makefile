@@ -141,12 +141,13 @@ lab: $(READY) ## open the notebooks in JupyterLab
 # Networks of the full run lie beside those that come with the project.
 FULL := runs/paper/weights
 FULL_NETWORKS := music-magnitude music-complex instruments-magnitude instruments-complex hybrid
-FULL_MAKE = $(MAKE) --no-print-directory PROFILE=paper DATA=paper CTXE_WEIGHTS=$(CURDIR)/$(FULL)
+FULL_PROFILE := paper
+FULL_MAKE = $(MAKE) --no-print-directory PROFILE=$(FULL_PROFILE) DATA=paper CTXE_WEIGHTS=$(CURDIR)/$(FULL)
 
 paper: ## the paper's full run: its data, four networks, the hybrid, book; stop and go on at will
-	@$(FULL_MAKE) data
-	@$(FULL_MAKE) networks
-	@$(FULL_MAKE) book
+	+@$(FULL_MAKE) data
+	+@$(FULL_MAKE) networks
+	+@$(FULL_MAKE) book
 
 networks: $(FULL_NETWORKS:%=$(FULL)/%.json) ## train the networks of the full run (TRAIN="--until 1000" to stop early)
 
