@@ -33,9 +33,6 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-# TensorFlow's remarks on the processor are no part of what make says.
-export TF_CPP_MIN_LOG_LEVEL := 3
-
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
