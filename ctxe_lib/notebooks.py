@@ -187,29 +187,33 @@ def run(
         known = ", ".join(sorted(set().union(*(notebook.defaults for notebook in read)))) or "none"
         raise ValueError(f"no notebook has a parameter {', '.join(sorted(unknown))}; there are {known}")
     output_folder.mkdir(parents=True, exist_ok=True)
-    chosen = [notebook for notebook in read if not only or notebook.name in only or notebook.name[:2] in only]
+    chosen = []
+    for notebook in read:
+        if not only or notebook.name in only or notebook.name[:2] in only:
+            own = {name: value for name, value in overrides.items() if name in notebook.defaults}
+            wanted = load_profile(profile, notebook) | own
+            parameters = {name: value for name, value in wanted.items() if value != notebook.defaults[name]}
+            chosen.append((notebook, parameters))
     # Those that read results may write some for the next: they keep their order. The others wait for none.
-    ordered = [notebook for notebook in chosen if any("{results}" in need for need in notebook.needs)]
-    lanes = [ordered, *([notebook] for notebook in chosen if notebook not in ordered)] if jobs > 1 else [chosen]
-    calls = [joblib.delayed(_run)(lane, profile, output_folder, overrides) for lane in lanes if lane]
+    ordered = [task for task in chosen if any("{results}" in need for need in task[0].needs)]
+    lanes = [ordered, *([task] for task in chosen if task not in ordered)] if jobs > 1 else [chosen]
+    calls = [joblib.delayed(_run)(lane, profile.stem, output_folder) for lane in lanes if lane]
     return sorted(chain.from_iterable(joblib.Parallel(min(jobs, len(calls)) or 1, batch_size=1)(calls)))
 
 
-def _run(notebooks: list[Notebook], profile: Path, output_folder: Path, overrides: dict[str, Any]) -> list[str]:
-    """Execute notebooks, one after another, and name those that failed."""
+def _run(tasks: list[tuple[Notebook, dict[str, Any]]], profile: str, output_folder: Path) -> list[str]:
+    """Execute notebooks with their parameters, one after another, and name those that failed."""
     failed = []
-    for notebook in notebooks:
-        wanted = load_profile(profile, notebook) | {k: v for k, v in overrides.items() if k in notebook.defaults}
-        parameters = {name: value for name, value in wanted.items() if value != notebook.defaults[name]}
+    for notebook, parameters in tasks:
         output = output_folder / notebook.path.name
-        digest = notebook.digest(parameters, profile.stem)
+        digest = notebook.digest(parameters, profile)
         if output.exists() and nbformat.read(output, as_version=4).metadata.get("ctxe", {}).get("inputs") == digest:
             print(f"{notebook.name}: up to date", flush=True)
             continue
         print(f"{notebook.name}: running", flush=True)
         started = time.perf_counter()
         try:
-            _execute(notebook, parameters, output, digest, profile.stem)
+            _execute(notebook, parameters, output, digest, profile)
         except (papermill.PapermillExecutionError, RuntimeError) as error:  # the latter from a kernel that died
             failed.append(notebook.name)
             print(f"{notebook.name}: FAILED after {time.perf_counter() - started:.0f} s\n{error}", file=sys.stderr)
