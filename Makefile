@@ -42,7 +42,7 @@ ASSETS := book/assets/.ready
 NOT_SCORING := ablations claims claims_page cli costs front leaderboard listen measures notebooks plots probes \
 	provenance quiet released repair studies tables training widgets
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
-CARDS := $(filter-out %-ablations.json,$(wildcard $(or $(CTXE_WEIGHTS),weights)/*.json))
+NETWORKS := $(wildcard $(or $(CTXE_WEIGHTS),weights)/*.safetensors)
 RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \
 	results/$(corpus)-gaps.parquet results/$(corpus)-overfit.parquet)
 CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
@@ -90,16 +90,16 @@ results: $(RESULTS) ## score the methods on the test segments
 results/instruments-%.parquet: PER_TRACK := 3
 results/%.parquet: PER_TRACK := 20
 
-results/%.parquet: data/%/corpus.json $(CARDS) $(SCORING)
+results/%.parquet: data/%/corpus.json $(NETWORKS) $(SCORING)
 	@$(BIN)/ctxe evaluate $@ --corpus $* --per-track $(PER_TRACK)
 
 results/instruments-%-gaps.parquet: GAPS_PER_TRACK := 1
 results/%-gaps.parquet: GAPS_PER_TRACK := 4
 
-results/%-gaps.parquet: data/%/corpus.json $(CARDS) $(SCORING)
+results/%-gaps.parquet: data/%/corpus.json $(NETWORKS) $(SCORING)
 	@$(BIN)/ctxe gaps $@ --corpus $* --per-track $(GAPS_PER_TRACK)
 
-results/%-overfit.parquet: data/%/corpus.json $(CARDS) $(SCORING)
+results/%-overfit.parquet: data/%/corpus.json $(NETWORKS) $(SCORING)
 	@$(BIN)/ctxe overfit $@ --corpus $*
 
 notebooks: results | $(READY) ## execute the notebooks whose inputs changed (ONLY=02 for one)

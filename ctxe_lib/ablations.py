@@ -38,15 +38,15 @@ HYBRIDS: dict[str, dict[str, Any]] = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "segments as they are": {"level": "none"},
+    "logarithm of the loss": {"loss": "log"},
     "divided by each bin's level": {"level": "bins"},
-    "plain learning rates": {"equalised": False},
     "four times the batch": {"batch": 64},
+    "released code's loss": {"loss": "released"},
+    "segments as they are": {"level": "none"},
+    "plain learning rates": {"equalised": False},
     "a third of the rate": {"rate": 3e-4},
     "rate never falls": {"cooldown": 0},
     "no averaging": {"averaging": 0.0},
-    "released code's loss": {"loss": "released"},
-    "logarithm of the loss": {"loss": "log"},
 }
 """What each variant changes in the recipe of an encoder, by what it is called."""
 

@@ -186,15 +186,16 @@ def export(
             "snr": "snr_ms_db" if chosen.kind == "hybrid" else "snr_raw_db",
             "snr_td": "snr_td_db",
         }
+        before = trainer.started_from or {"examples": 0, "hours": 0.0}
         card = {
             "what": ("hybrid" if chosen.kind == "hybrid" else f"{chosen.kind} network of the paper")
             + f", averaged weights at the {which} validation",
             "recipe": dataclasses.asdict(chosen),
-            "started_from": trainer.started_from,
+            "started_from": trainer.started_from,  # its examples and hours count below
             "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **_material(corpus)},
             "steps": trainer.step,
-            "examples": trainer.step * chosen.batch,
-            "hours": round(row["seconds"] / 3600, 2),
+            "examples": trainer.step * chosen.batch + before["examples"],
+            "hours": round(row["seconds"] / 3600 + before["hours"], 2),
             "validation": {
                 name: round(row[f"validation_{key}"], 4) for key, name in scores.items() if f"validation_{key}" in row
             },

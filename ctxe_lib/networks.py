@@ -19,6 +19,7 @@ import pandas as pd
 import tensorflow as tf
 
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.stft import window
 
 __all__ = [
     "EqualisedDeconv2D",
@@ -345,8 +346,8 @@ def build_network(
         Keras' own layers, or the same functions by faster algorithms (Winograd's, spectral, fused); ``auto`` takes
         the fast ones on CPUs and the plain ones where TensorFlow sees a GPU. Weights fit either.
     equalised : bool
-        Store the kernels of the two last transposed convolutions divided by ``1 / sqrt(fan-in)`` and start the last
-        one near zero. For training from scratch; :func:`ctxe_lib.weights.save` stores effective kernels.
+        Store the kernels of the two last transposed convolutions divided by ``1 / sqrt(fan-in)``, of the last one
+        moreover by the size of the coefficients of a signal of unit power, and start the last one near zero. For training from scratch; :func:`ctxe_lib.weights.save` stores effective kernels.
     seed : int or None
         Of the initial weights (Glorot uniform).
 
@@ -382,7 +383,9 @@ def build_network(
         init = initializer()
         if long and equalised:
             gain = 1 / math.sqrt(kernel[0] * kernel[1] * x.shape[-1] / stride**2)
-            init = keras.initializers.RandomNormal(0.0, 0.01 if last else math.sqrt(2.0), seed=int(next(seeds)))
+            if last:
+                gain *= float(np.linalg.norm(window(geometry)))
+            init = keras.initializers.RandomNormal(0.0, 0.001 if last else math.sqrt(2.0), seed=int(next(seeds)))
         layer = EqualisedDeconv2D
         if fast and long:
             layer = SpectralDeconv2D

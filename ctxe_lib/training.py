@@ -354,7 +354,7 @@ class Trainer:
             for key, variable in zip(weight_names(model), model.variables, strict=True):
                 if stored[key].shape == variable.shape:
                     variable.assign(np.asarray(stored[key]) / gains.get(key, 1.0))
-        self.started_from = {key: card[key] for key in ("name", "sha256", "kind", "examples")}
+        self.started_from = {key: card[key] for key in ("name", "sha256", "kind", "examples", "hours")}
 
     def _meet(self) -> None:
         """Wait for the other workers, who must be at the same step."""

@@ -143,7 +143,7 @@ def test_recipes_that_make_no_sense_are_refused(change, message):
 
 def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, tmp_path, project_folders):
     whole, _ = finished
-    card = weights.save_encoder(whole.averaged, "first", {"examples": 8})
+    card = weights.save_encoder(whole.averaged, "first", {"examples": 8, "hours": 0.1})
     magnitude = trainer(tiny_corpus, geometry, tmp_path / "magnitude", start="first")
     segments = tiny_corpus.read(tiny_corpus.starts("train")[:2])
     assert np.allclose(magnitude.encoder.predict(segments), whole.averaged.predict(segments), rtol=0.01, atol=1e-3)
@@ -160,5 +160,5 @@ def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, t
     again = trainer(tiny_corpus, geometry, tmp_path / "complex", start="first", kind="complex")
     assert again.step == 2 and again.started_from == complex_.started_from
     with pytest.raises(ValueError, match="they must agree"):
-        weights.save_encoder(whole.averaged, "first", {"examples": 8})
+        weights.save_encoder(whole.averaged, "first", {"examples": 8, "hours": 0.1})
         trainer(tiny_corpus, geometry, tmp_path / "other", start="first", level="bins")
