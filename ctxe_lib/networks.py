@@ -346,8 +346,9 @@ def build_network(
         Keras' own layers, or the same functions by faster algorithms (Winograd's, spectral, fused); ``auto`` takes
         the fast ones on CPUs and the plain ones where TensorFlow sees a GPU. Weights fit either.
     equalised : bool
-        Store the kernels of the two last transposed convolutions divided by ``1 / sqrt(fan-in)``, of the last one
-        moreover by the size of the coefficients of a signal of unit power, and start the last one near zero. For training from scratch; :func:`ctxe_lib.weights.save` stores effective kernels.
+        Store the kernels of the two last transposed convolutions divided by ``1 / sqrt(fan-in)``, that of the last
+        one moreover by the size of the coefficients of a signal of unit power, and start it near zero. For training
+        from scratch; :func:`ctxe_lib.weights.save_encoder` stores effective kernels.
     seed : int or None
         Of the initial weights (Glorot uniform).
 

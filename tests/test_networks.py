@@ -185,7 +185,8 @@ def test_equalised_network_starts_near_silence():
     target = tf.abs(tf_stft.gap_coefficients(tf.constant(segments), geometry))[..., None]
     x = tf_stft.network_input(tf.constant(segments), geometry)
     model = build_network("magnitude", geometry, equalised=True, seed=0)
-    assert model.get_layer("deconv5").gain == pytest.approx((192 / (11 * 257 * 32)) ** 0.5)  # the window's energy is 3/8 * 512
+    window_energy = 3 / 8 * geometry.window
+    assert model.get_layer("deconv5").gain == pytest.approx((window_energy / (11 * 257 * 32)) ** 0.5)
     loss = float(tf.reduce_mean(weighted_nmse(target, model(x, training=True))))
     assert 0.9 < loss < 1.1
 
