@@ -39,8 +39,8 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
 # What scores depend on beside data and weights.
-NOT_SCORING := ablations claims claims_page cli costs front leaderboard listen measures notebooks plots probes \
-	provenance quiet released repair studies tables training widgets
+NOT_SCORING := ablations claims claims_page cli costs front leaderboard listen measures notebooks plots printing \
+	probes provenance quiet released repair studies tables training widgets
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
 NETWORKS := $(wildcard $(or $(CTXE_WEIGHTS),weights)/*.safetensors)
 RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \
@@ -49,10 +49,11 @@ CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
 NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=book/%)
 HTML := book/_build/html/index.html
+PDF := book/_build/print/ctxe.pdf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: always help setup data results notebooks book serve lab paper networks test bench train clean
+.PHONY: always help setup data results notebooks book print serve lab paper networks test bench train clean
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=quick|local|paper] [DATA=quick|full|paper|rendered] [ONLY=02]"
@@ -126,6 +127,12 @@ $(HTML): $(EXECUTED) $(ASSETS) $(wildcard book/*.md book/*.yml book/*.bib book/t
 
 book: $(HTML) ## build the book (this is the one to run)
 	@echo "The book is book/_build/html: open file://$(CURDIR)/$(HTML) in a browser, or run 'make serve'."
+
+print: $(PDF) ## print the book into one PDF
+	@echo "The book in one file is $(PDF)."
+
+$(PDF): $(HTML) ctxe_lib/printing.py
+	@$(BIN)/python -m ctxe_lib.printing $(dir $(HTML)) $@
 
 serve: ## serve the built book on this machine, PORT=8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory book/_build/html $(PORT)

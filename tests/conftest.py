@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from ctxe_lib.corpus import Corpus, Track, build_corpus
 from ctxe_lib.geometry import Geometry
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +56,16 @@ def project_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"CTXE_{name.upper()}", str(tmp_path / name))
         (tmp_path / name).mkdir()
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A browser without a window, one for all tests: Playwright runs once in a process."""
+    from ctxe_lib import printing
+
+    try:
+        printing.chromium()
+    except FileNotFoundError as missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(missing))
+    with printing.browse("--autoplay-policy=no-user-gesture-required") as running:
+        yield running

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("playwright", reason="the tests of the book need the test extra")
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
 from ctxe_lib import notebooks
 from ctxe_lib.corpus import SPLITS, Track, build_corpus
@@ -34,9 +34,6 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]
 # What the schema checker inside the widgets' scripts says of its own schema.
 IGNORED = ("strict mode: use allowUnionTypes",)
 OWN = ("file:", "data:", "blob:", "about:")
@@ -110,19 +107,6 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert (ROOT / given / "index.html").exists(), f"CTXE_BOOK={given} holds no built book: run `make book`"
         return (ROOT / given).resolve()
     return build_smoke_book(tmp_path_factory.mktemp("smoke"))
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    names = [os.environ["CHROMIUM"]] if "CHROMIUM" in os.environ else BROWSERS
-    executable = next(filter(None, map(shutil.which, names)), None)
-    if executable is None:
-        reason = f"no browser: none of {', '.join(names)} is installed; CHROMIUM names another"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=executable, args=QUIET)
-        yield running
-        running.close()
 
 
 @dataclass
