@@ -42,6 +42,7 @@ __all__ = [
     "grouped",
     "judge",
     "ledger",
+    "not_learnt",
     "obtained",
     "read",
     "rule_text",
@@ -154,6 +155,11 @@ def _learnt(results: Results, names: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def not_learnt(row: Mapping[str, Any]) -> list[str]:
+    """Names of the networks of a row of the ledger that plain interpolation beats."""
+    return [name for name, margin in row["networks"].items() if margin["high"] is not None and margin["high"] < 0]
+
+
 def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
     """Verdict and reason of a row that has a value: the rule's, unless its networks have not learnt."""
     low, high = (math.nan if row[key] is None else row[key] for key in ("low", "high"))
@@ -161,7 +167,7 @@ def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
     full = tables.paper()["examples"]["steps"] * tables.paper()["examples"]["batch"] / 1e6
     for name, margin in row["networks"].items():
         reason += f"; {name} saw {margin['examples']:,} examples, the paper's {full:.0f} million"
-        if margin["high"] is not None and margin["high"] < 0:
+        if name in not_learnt(row):
             verdict = "not confirmed"
             reason += f", and is {-margin['value']:.1f} dB of SNR_MS below plain interpolation"
         if row.get("stationary") and margin["level"] == "bins":
@@ -287,8 +293,7 @@ def grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         elif row["released_code"] or row["source"] == "paper.json":
             group = "own disagreement"
         else:
-            below = any(margin["high"] is not None and margin["high"] < 0 for margin in row["networks"].values())
-            group = "not learnt" if below else "otherwise"
+            group = "not learnt" if not_learnt(row) else "otherwise"
         groups[group].append(row)
     return groups
 

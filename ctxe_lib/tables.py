@@ -38,6 +38,7 @@ __all__ = [
     "enlargements_averaged",
     "gap_curve",
     "impairments",
+    "network_notes",
     "not_scored",
     "overfitting_check",
     "paired",
@@ -404,17 +405,54 @@ def tests_against(results: Results, kind: str, other: str, metric: str) -> pd.Da
     return table
 
 
+def _compared(results: Results, kind: str, method: str, other: str, metric: str) -> tuple[float, float, float]:
+    """Mean difference on the same segments and its interval over clusters; raises as :func:`paired` does."""
+    difference = paired(results, kind, method, other, metric)
+    low, high = results.interval(difference.to_numpy(), difference.index.get_level_values("cluster").to_numpy())
+    return float(difference.mean()), low, high
+
+
 def sentence(results: Results, kind: str, method: str, other: str, metric: str) -> str:
     """In words, how two methods compare on the same segments, with the interval over clusters."""
     label, base = METHODS[method].label, METHODS[other].label
     try:
-        difference = paired(results, kind, method, other, metric)
+        mean, low, high = _compared(results, kind, method, other, metric)
     except NotMeasured as missing:
         return f"{label} on {kind}: {missing.what}."
-    clusters = difference.index.get_level_values("cluster").to_numpy()
-    low, high = results.interval(difference.to_numpy(), clusters)
     relation = "above" if low > 0 else "below" if high < 0 else "not distinguishable from"
-    return f"{label} is {relation} {base} on {kind}: {difference.mean():+.1f} dB ({low:+.1f} to {high:+.1f})."
+    return f"{label} is {relation} {base} on {kind}: {mean:+.1f} dB ({low:+.1f} to {high:+.1f})."
+
+
+def network_notes(results: Results, kind: str) -> str:
+    """What the networks among the scored methods have seen and whether they have learnt, in Markdown.
+
+    A network that plain interpolation beats on the test segments, the whole interval of their difference in SNR_MS
+    below 0, has not learnt enough: the claims about it are not confirmed, whatever it does.
+
+    Raises
+    ------
+    NotMeasured
+        If there are no scores.
+    """
+    full = paper()["examples"]["steps"] * paper()["examples"]["batch"]
+    scored, notes = set(results.table(kind)["method"]), []
+    for name, method in METHODS.items():
+        weight = method.weights_name(kind)
+        if name not in scored or weight not in weights.available():
+            continue
+        seen = weights.read_card(weight).get("examples", 0)
+        share = "" if method.shared else f", {100 * seen / full:.2g} % of the paper's"
+        note = f"{method.label} ({link('weights', weight)}): {seen:,} examples{share}"
+        try:
+            mean, low, high = _compared(results, kind, name, "interpolation", "snr_ms")
+        except NotMeasured:
+            notes.append(f"{note}.")
+            continue
+        learnt = "has not learnt enough to judge its design by" if high < 0 else "has learnt"
+        notes.append(
+            f"{note}; it {learnt}: {mean:+.1f} dB of SNR_MS ({low:+.1f} to {high:+.1f}) against plain interpolation."
+        )
+    return f"*Networks. {' '.join(notes)}*" if notes else ""
 
 
 HEADINGS = {
@@ -436,7 +474,9 @@ HEADINGS = {
     "odg": "ODG",
     "impairment": "Impairment",
     "segments": "Segments",
+    "source": "Source",
     "tracks": "Tracks",
+    "instruments": "Instruments",
     "hours": "Hours",
 }
 
@@ -468,7 +508,7 @@ def show(frame: pd.DataFrame, *, decimals: Mapping[str, int] | None = None, best
         frame.insert(list(frame).index("low"), "interval", [a or b for a, b in zip(status, text, strict=True)])
     if "method" in frame:
         frame["method"] = [METHODS[name].label for name in frame["method"]]
-    hidden = {"low", "high", "status", "segments", "clusters", "excluded"}
+    hidden = {"low", "high", "status", "clusters", "excluded"} | ({"segments"} if "low" in frame else set())
     frame = frame[[name for name in frame if name not in hidden]]
     headings = {str(name): HEADINGS.get(str(name), str(name)) for name in frame}
     bold = pd.DataFrame("", frame.index, list(headings.values()))
@@ -478,6 +518,8 @@ def show(frame: pd.DataFrame, *, decimals: Mapping[str, int] | None = None, best
     shown = plots.table(
         frame.rename(columns=headings), decimals={headings[name]: n for name, n in digits.items() if name in headings}
     )
+    words = pd.Index([headings[name] for name in ("interval", "p") if name in headings])
+    shown = shown.set_properties(subset=words, **{"text-align": "right", "font-variant-numeric": "tabular-nums"})
     return shown.apply(lambda _: bold, axis=None)
 
 

@@ -90,7 +90,7 @@ def make(checkout: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[s
     (checkout / "calls").write_text("")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("CTXE_", "MAKE"))}
     variables |= {"CTXE_ROOT": str(checkout), "OMP_NUM_THREADS": "1"}
-    command = ["make", "-j2", "-C", checkout, "VENV=.", *arguments]
+    command = ["make", "-j2", "-C", str(checkout), "VENV=.", *arguments]
     done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     calls = (checkout / "calls").read_text().splitlines()
     return done, [call.split(maxsplit=1)[1] for call in calls if call.startswith("ctxe")]

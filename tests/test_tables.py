@@ -110,6 +110,22 @@ def test_caption_names_file_data_and_size(results):
     assert "`dddddddddddd`" in caption and "rendered" in caption
 
 
+def test_notes_tell_which_networks_have_learnt(tmp_path, monkeypatch):
+    monkeypatch.setenv("CTXE_WEIGHTS", str(tmp_path))
+    levels = {"interpolation": 6.0, "magnitude": 2.0, "hybrid": 9.0, "complex": 3.0}
+    rows = [(f"t{n % 4}", n, method, level + n / 10) for method, level in levels.items() for n in range(8)]
+    table = pd.DataFrame(rows, columns=["cluster", "segment", "method", "snr_ms"])
+    write_table(tmp_path / "m.parquet", table, RECORD)
+    for name in ("music-magnitude", "hybrid"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "examples": 2_048_000}))
+        (tmp_path / f"{name}.safetensors").touch()
+    notes = tables.network_notes(Results({"music": "m", "instruments": "m"}, folder=tmp_path, draws=50), "music")
+    magnitude, hybrid = notes.split("interpolation. ")
+    assert "2,048,000 examples, 1 % of the paper's; it has not learnt enough" in magnitude and "-4.0 dB" in magnitude
+    assert "records.html#weights-hybrid" in hybrid and "it has learnt: +3.0 dB" in hybrid
+    assert "Complex" not in notes, "no weights, no card"
+
+
 @pytest.mark.parametrize(("direction", "before"), [("centred", 128), ("forwards", 0), ("backwards", 256)])
 def test_enlargement_keeps_the_gap_inside(direction, before):
     assert experiments.enlarge(768, 1024, direction) == before
