@@ -101,7 +101,7 @@ def substitutions(folder: Path | None = None) -> dict[str, str]:
             "data": _data(results),
             "claims": ", ".join(f"**{count}** {verdict}" for verdict, count in record["summary"].items() if count),
         }
-    except (FileNotFoundError, tables.NotMeasured) as missing:
+    except (FileNotFoundError, ValueError, tables.NotMeasured) as missing:  # a ledger by other rules is a ValueError
         return dict.fromkeys(("scores", "found", "data", "claims"), f"*not measured yet: {missing}*")
 
 

@@ -256,7 +256,8 @@ def _data_url(figure: Figure, **options: Any) -> str:
 def _image(figure: Figure, alt: str) -> str:
     width = round(figure.get_figwidth() * 100)
     return (
-        f'<img src="{_data_url(figure, dpi=110)}" alt="{html.escape(alt)}" style="width: {width}px; max-width: 100%">'
+        f'<div class="scrolling"><img src="{_data_url(figure, dpi=110)}" alt="{html.escape(alt)}" '
+        f'style="width: {width}px; max-width: 100%"></div>'
     )
 
 

@@ -74,6 +74,14 @@ def test_what_is_missing_is_said_with_its_command(
     assert "make notebooks ONLY=12" in front.substitutions(tmp_path / "empty")["claims"]
 
 
+def test_a_ledger_by_other_rules_is_said(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(folder: Path) -> None:
+        raise ValueError("judged by another rule: run it again")
+
+    monkeypatch.setattr(claims, "read", read)
+    assert front.substitutions(results)["claims"] == "*not measured yet: judged by another rule: run it again*"
+
+
 def test_sphinx_gets_the_substitutions(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "results_folder", lambda: results)
     calls = {}
