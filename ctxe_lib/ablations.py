@@ -38,13 +38,13 @@ HYBRIDS: dict[str, dict[str, Any]] = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "logarithm of the loss": {"loss": "log"},
-    "divided by each bin's level": {"level": "bins"},
-    "four times the batch": {"batch": 64},
+    "equation (1) itself": {"loss": "paper"},
     "released code's loss": {"loss": "released"},
+    "divided by each bin's level": {"level": "bins"},
     "segments as they are": {"level": "none"},
     "plain learning rates": {"equalised": False},
-    "a third of the rate": {"rate": 3e-4},
+    "four times the batch": {"batch": 64},
+    "a third of the rate": {"rate": 7e-4},
     "rate never falls": {"cooldown": 0},
     "no averaging": {"averaging": 0.0},
 }

@@ -48,9 +48,9 @@ def train(
     rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
     cooldown: Annotated[int | None, typer.Option(min=0, help="Last steps, over which the rate falls to zero.")] = None,
     loss: Annotated[
-        Literal["paper", "released", "log"],
+        Literal["paper", "released", "log"] | None,
         typer.Option(help="Equation (1), the released code's, or the logarithm of equation (1); for encoders."),
-    ] = "paper",
+    ] = None,
     level: Annotated[
         Literal["none", "context", "bins"] | None,
         typer.Option(help="What segments are divided by: nothing, the contexts' level, or that of each bin."),
@@ -85,7 +85,7 @@ def train(
 
     given: dict[str, Any] = {"seed": seed, "precision": precision}
     optional: dict[str, Any] = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every}
-    optional |= {"pool": pool, "level": level, "clip": clip, "start": start}
+    optional |= {"pool": pool, "level": level, "clip": clip, "start": start, "loss": loss}
     optional |= {"validation_segments": validation_segments}
     given |= {key: value for key, value in optional.items() if value is not None}
     try:
@@ -94,9 +94,9 @@ def train(
         elif option:
             raise ValueError(f"--option {option[0]}: only --kind hybrid has options")
         elif recipe == "paper":
-            chosen = dataclasses.replace(Recipe.paper(kind, corpus), loss=loss, **given)
+            chosen = dataclasses.replace(Recipe.paper(kind, corpus), **given)
         else:
-            chosen = Recipe(kind=kind, corpus=corpus, steps=steps, loss=loss, **given)
+            chosen = Recipe(kind=kind, corpus=corpus, steps=steps, **given)
         folder, devices = runs_folder() / run, choose_strategy(strategy)
         source = open_corpora(corpus, data_folder())
         trainer = Trainer(chosen, source, Geometry(), folder, strategy=devices, xla=xla)

@@ -40,6 +40,8 @@ PICTURE = "snr_ms.svg"
 def release(corpus: str) -> Path:
     """Copy a table of scores from ``results/`` to ``scores/``, in single precision, with its record.
 
+    The cards of the networks in it note what they reached.
+
     Parameters
     ----------
     corpus : str
@@ -67,6 +69,16 @@ def release(corpus: str) -> Path:
     path = _path(corpus)
     write_atomically(path, buffer.getvalue())
     write_atomically(path.with_suffix(".json"), (json.dumps(record, indent=2) + "\n").encode())
+    summaries = {metric: summarise(table, metric).set_index("method") for metric in METRICS}
+    for method in summaries["snr_ms"].index:
+        if not (name := METHODS[method].weights_name(table["trained_on"].iloc[0])):
+            continue
+        own = {metric: summary.loc[method] for metric, summary in summaries.items()}
+        scores: dict[str, Any] = {
+            metric: {key: round(float(row[key]), 3) for key in ("mean", "low", "high")} for metric, row in own.items()
+        }
+        scores |= {"segments": int(own["snr_ms"]["segments"]), "clusters": int(own["snr_ms"]["clusters"])}
+        weights.note_test(name, corpus, scores)
     return path
 
 

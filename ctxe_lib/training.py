@@ -57,6 +57,9 @@ __all__ = [
 EXTENDABLE = ("steps", "cooldown", "validate_every", "validation_segments")
 """Fields of a recipe that a resumed run may change: they leave the steps done so far as they were."""
 
+STATISTICS = 256
+"""Training examples, at most, that give a network the statistics of its batch normalisation before a validation."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -114,11 +117,11 @@ class Recipe:
     corpus: str
     steps: int
     batch: int = 32
-    rate: float = 1e-3
+    rate: float = 2e-3
     schedule: Literal["paper", "cooldown"] = "cooldown"
     warmup: int = 100
     cooldown: int = 0
-    loss: Literal["paper", "released", "log", "snr"] = "paper"
+    loss: Literal["paper", "released", "log", "snr"] = "log"
     regularisation: float = 0.0
     equalised: bool = True
     level: Level = "context"
@@ -159,7 +162,7 @@ class Recipe:
     @classmethod
     def hybrid(cls, corpus: str, steps: int, **changes: Any) -> Recipe:
         """The recipe of the hybrid; `changes` are fields of a recipe."""
-        defaults: dict[str, Any] = {"batch": 32, "loss": "snr", "clip": 1.0, "pool": 100_000}
+        defaults: dict[str, Any] = {"batch": 32, "rate": 1e-3, "loss": "snr", "clip": 1.0, "pool": 100_000}
         return cls(kind="hybrid", corpus=corpus, steps=steps, **defaults | changes)
 
     @classmethod
@@ -170,8 +173,10 @@ class Recipe:
             corpus=corpus,
             steps=800_000,
             batch=256,
+            rate=1e-3,
             schedule="paper",
             warmup=0,
+            loss="paper",
             regularisation=0.01,
             equalised=False,
             level="none",
@@ -450,6 +455,7 @@ class Trainer:
                     self.seconds += now - since
                     self._check_weights()
                     if self.chief:
+                        gathered = self._settle_statistics()
                         row = self._validate(total / counted, counted * recipe.batch / (now - since))
                         row["waiting"] = round(waited / (now - since), 4)
                         if progress:
@@ -461,7 +467,7 @@ class Trainer:
                         for key in ("loss", "validation_loss", "validation_snr", "rate"):
                             tf.summary.scalar(key, row[key], step=self.step)
                         writer.flush()
-                        self._checkpoint(row)
+                        self._checkpoint(row, gathered)
                     total, counted, waited, since = 0.0, 0, 0.0, time.monotonic()
                 if stopping:
                     self._check_weights()
@@ -498,6 +504,31 @@ class Trainer:
         for name, variable in self._addressed():
             if not np.isfinite(np.asarray(variable)).all():
                 raise self._diverged(f"{name} is not finite")
+
+    def _statistics(self) -> list[Any]:
+        """Running statistics of the averaged network's batch normalisation."""
+        return self.averaged.model.non_trainable_variables
+
+    def _settle_statistics(self) -> list[np.ndarray]:
+        """Give the averaged network the batch statistics of its own weights; returns those it had.
+
+        The ones gathered on the way belong to weights that have moved on since (P. Izmailov et al., "Averaging
+        weights leads to wider optima and better generalization", UAI 2018, section 3.2).
+        """
+        gathered = [np.asarray(variable) for variable in self._statistics()]
+        norms = [layer for layer in self.averaged.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        if not norms:
+            return gathered
+        momenta = [layer.momentum for layer in norms]
+        size = min(self.recipe.batch, 64)
+        for i in range(min(16, STATISTICS // size)):
+            for layer in norms:
+                layer.momentum = i / (i + 1)  # the mean over the batches so far
+            examples = self.source.read(batch_starts(self.starts, self.recipe, i)[:size])
+            self.averaged.losses(tf.constant(examples), self.recipe.loss, training=True)
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
+        return gathered
 
     def _validate(self, loss: float, speed: float) -> dict[str, float]:
         scores = [
@@ -603,12 +634,15 @@ class Trainer:
         state = {"step": self.step, "seconds": self.seconds, "best": self.best}
         write_atomically(self.folder / f"{name}.safetensors", dump_safetensors(tensors, {"state": json.dumps(state)}))
 
-    def _checkpoint(self, row: dict[str, float]) -> None:
+    def _checkpoint(self, row: dict[str, float], gathered: list[np.ndarray]) -> None:
+        """Keep what was validated if it is the best, and the state with the statistics `gathered` on the way."""
         better = row["validation_loss"] < self.best
         self.best = min(self.best, row["validation_loss"])
-        self._save("state")
         if better:
             self._save("best")
+        for variable, value in zip(self._statistics(), gathered, strict=True):
+            variable.assign(value)
+        self._save("state")
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
 
@@ -637,6 +671,8 @@ class Trainer:
         """The trained network: averaged weights of the best validation, or of the last step."""
         if which == "best":
             self._load("best")
+        else:
+            self._settle_statistics()
         return self.averaged
 
 

@@ -24,7 +24,7 @@ from ctxe_lib.hybrid import Hybrid, Options, build_hybrid
 from ctxe_lib.networks import build_network
 from ctxe_lib.paths import weights_folder
 
-__all__ = ["available", "kernel_gains", "load_encoder", "read_card", "save_encoder", "weight_names"]
+__all__ = ["available", "kernel_gains", "load_encoder", "note_test", "read_card", "save_encoder", "weight_names"]
 
 
 def weight_names(model: keras.Model) -> list[str]:
@@ -111,6 +111,14 @@ def read_card(name: str, folder: Path | None = None) -> dict[str, Any]:
         )
     card: dict[str, Any] = json.loads(path.read_text())
     return card
+
+
+def note_test(name: str, corpus: str, scores: dict[str, Any], folder: Path | None = None) -> None:
+    """Note in a network's card what it reached on the test split of a corpus, with intervals (95 %)."""
+    folder = folder or weights_folder()
+    card = read_card(name, folder)
+    card["test"] = {**card.get("test", {}), corpus: scores}
+    write_atomically(folder / f"{name}.json", (json.dumps(card, indent=2) + "\n").encode())
 
 
 def load_encoder(

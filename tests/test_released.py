@@ -94,6 +94,15 @@ def test_a_release_is_a_copy_in_single_precision(folder: Path) -> None:
         released.release("none")
 
 
+def test_cards_note_what_their_networks_reached(folder: Path) -> None:
+    noted = weights.read_card("music-magnitude")["test"]["tiny"]
+    table = scores().query("method == 'magnitude'")
+    assert noted["snr_ms"]["mean"] == pytest.approx(table["snr_ms"].mean(), abs=1e-3)
+    assert noted["odg"]["low"] <= noted["odg"]["mean"] <= noted["odg"]["high"]
+    assert (noted["segments"], noted["clusters"]) == (6, 3)
+    assert weights.read_card("music-magnitude")["examples"] == 1234
+
+
 def test_own_scores_go_before_released_ones(folder: Path) -> None:
     own = folder / "results/tiny.parquet"
     assert released.scored("tiny")[0]["snr_ms"].dtype == np.float64

@@ -162,3 +162,18 @@ def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, t
     with pytest.raises(ValueError, match="they must agree"):
         weights.save_encoder(whole.averaged, "first", {"examples": 8, "hours": 0.1})
         trainer(tiny_corpus, geometry, tmp_path / "other", start="first", level="bins")
+
+
+def test_the_averaged_network_has_statistics_of_its_own_weights(tiny_corpus, geometry, tmp_path):
+    run = trainer(tiny_corpus, geometry, tmp_path / "run", batch=4, steps=3, validate_every=3)
+    run.train(progress=False)
+    gathered = [np.asarray(v) for v in run.averaged.model.non_trainable_variables]
+    settled = run.result("last")
+    now = [np.asarray(v) for v in settled.model.non_trainable_variables]
+    assert max(abs(a - b).max() for a, b in zip(gathered, now, strict=True)) > 0.1  # three steps gather next to nothing
+    examples = tiny_corpus.read(tiny_corpus.starts("train")[:64])
+    wanted = np.mean(settled.losses(examples, "paper", training=True))
+    assert abs(np.mean(settled.losses(examples, "paper")) - wanted) < 0.02
+    for variable, value in zip(settled.model.non_trainable_variables, gathered, strict=True):
+        variable.assign(value)
+    assert abs(np.mean(settled.losses(examples, "paper")) - wanted) > 0.02
