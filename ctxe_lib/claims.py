@@ -345,23 +345,27 @@ def read(folder: Path) -> dict[str, Any]:
 # -- in words ------------------------------------------------------------------------------------------------------
 
 
-def _number(value: float) -> str:
-    """About three significant digits; whole numbers as they are."""
-    if value and abs(value) < 1e-3:
-        return f"{value:.0e}"
-    if value == round(value) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.{1 if abs(value) >= 10 else 2}f}".replace("-0.00", "0.00")
+def _numbers(*values: float) -> list[str]:
+    """Numbers with equally many decimals, so that the largest has about three significant digits."""
+    largest = max(map(abs, values))
+    if largest and largest < 1e-3:
+        return [f"{value:.0e}" for value in values]
+    places = 0 if largest >= 100 or all(value == round(value) for value in values) else 1 if largest >= 10 else 2
+    return [f"{round(value, places) + 0.0:,.{places}f}" for value in values]  # never -0.0
 
 
 def obtained(row: Mapping[str, Any]) -> str:
     """Value of a row of the ledger with its interval, unit and n, in words."""
     if row["value"] is None:
         return ""
-    text = _number(row["value"])
     if row["low"] is not None and row["low"] < row["high"]:
-        text += f" ({_number(row['low'])} to {_number(row['high'])})"
+        text = "{} ({} to {})".format(*_numbers(row["value"], row["low"], row["high"]))
+    else:
+        (text,) = _numbers(row["value"])
     if row["unit"]:
         text += f" {row['unit']}"
-    counts = f"; {row['segments']:,} in {row['clusters']} clusters" if row["clusters"] else ""
-    return text + counts
+    if row["clusters"]:
+        text += f"; n = {row['segments']:,}" + (
+            f" in {row['clusters']} clusters" if row["clusters"] < row["segments"] else ""
+        )
+    return text

@@ -123,6 +123,21 @@ def test_the_ledger_holds_every_claim_and_survives_the_disk(rows, results):
         claims.check([row for row in rows if row["id"] != "dense-share"])
 
 
+@pytest.mark.parametrize(
+    ("numbers", "unit", "counts", "text"),
+    [
+        ((11.31, 8.309, 14.42), "dB", (60, 27), "11.3 (8.3 to 14.4) dB; n = 60 in 27 clusters"),
+        ((0.0213, -0.0041, 0.08), "dB", (23, 23), "0.02 (0.00 to 0.08) dB; n = 23"),
+        ((1667.9, 1667.9, 1667.9), "times", (0, 0), "1,668 times"),
+        ((3.0, 3.0, 3.0), "", (0, 0), "3"),
+        ((4e-15, 4e-15, 4e-15), "dB", (0, 0), "4e-15 dB"),
+    ],
+)
+def test_values_and_their_intervals_have_equally_many_decimals(numbers, unit, counts, text):
+    row = dict(zip(("value", "low", "high"), numbers, strict=True)) | {"unit": unit}
+    assert claims.obtained(row | dict(zip(("segments", "clusters"), counts, strict=True))) == text
+
+
 def test_every_claim_is_in_one_group(rows):
     groups = claims.grouped(rows)
     assert tuple(groups) == claims.GROUPS
