@@ -27,7 +27,17 @@ from ctxe_lib.inpaint import METHODS, available_methods, inpaint
 from ctxe_lib.parallel import map_batches
 from ctxe_lib.records import write_table
 
-__all__ = ["EXCERPT_SECONDS", "GAP_AT_SECONDS", "evaluate", "excerpts", "odg", "score", "trained_on"]
+__all__ = [
+    "EXCERPT_SECONDS",
+    "GAP_AT_SECONDS",
+    "describe",
+    "evaluate",
+    "excerpts",
+    "odg",
+    "record_of",
+    "score",
+    "trained_on",
+]
 
 EXCERPT_SECONDS = 2.0
 """Duration of the excerpts that ODG is computed on."""
@@ -169,6 +179,78 @@ def fill(segments: np.ndarray, *, name: str, geometry: Geometry, trained_on: str
     return inpaint(name, segments, geometry, trained_on=trained_on)
 
 
+def describe(corpus: Corpus, starts: np.ndarray, split: str) -> pd.DataFrame:
+    """What a table of scores says of each segment.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    starts : np.ndarray [shape=(n,)]
+        Where the segments begin, in samples of the corpus.
+    split : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        corpus, split, track, group, cluster, segment (the start). ``cluster`` is the unit of confidence intervals: the
+        track of music, the instrument of notes.
+    """
+    tracks = corpus.tracks.iloc[corpus.track_rows(starts)]
+    return pd.DataFrame(
+        {
+            "corpus": corpus.name,
+            "split": split,
+            "track": tracks["track"].to_numpy(),
+            "group": tracks["group"].to_numpy(),
+            "cluster": tracks["group" if trained_on(corpus) == "instruments" else "track"].to_numpy(),
+            "segment": starts,
+        }
+    )
+
+
+def record_of(
+    corpus: Corpus, table: pd.DataFrame, what: str, names: Sequence[str], seconds: Mapping[str, float], **settings: Any
+) -> dict[str, Any]:
+    """The record of a table of scores, see :mod:`ctxe_lib.records`.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    table : pandas.DataFrame
+        With the columns of :func:`describe`.
+    what : str
+        What the table holds.
+    names : sequence of str
+        Methods.
+    seconds : mapping of str to float
+        Time that each took.
+    **settings
+        What was asked for: split, seed and so on.
+
+    Returns
+    -------
+    dict
+    """
+    kind = trained_on(corpus)
+    return {
+        "what": what,
+        "corpus": corpus.name,
+        "rendered": corpus.description.get("rendered", False),
+        "data": corpus.fingerprint,
+        **settings,
+        "segments": int(table["segment"].nunique()),
+        "clusters": int(table["cluster"].nunique()),
+        "geometry": corpus.geometry.to_dict(),
+        "methods": list(names),
+        "weights": {
+            weight: weights.read_card(weight)["sha256"]
+            for name in names
+            if (weight := METHODS[name].weights_name(kind)) is not None
+        },
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+    }
+
+
 def evaluate(
     corpus: Corpus,
     path: Path,
@@ -177,7 +259,6 @@ def evaluate(
     split: str = "test",
     per_track: int = 10,
     seed: int = 0,
-    geometry: Geometry | None = None,
     n_jobs: int = -1,
     dask: str | None = None,
     progress: bool = True,
@@ -196,8 +277,6 @@ def evaluate(
         Segments per track, spread over each track.
     seed : int
         Of the selection.
-    geometry : Geometry, optional
-        The corpus' own if not given.
     n_jobs : int
         Batches worked on at the same time; -1 for as many as there are cores. Networks use all cores by themselves.
     dask : str, optional
@@ -208,32 +287,19 @@ def evaluate(
     Returns
     -------
     pandas.DataFrame
-        corpus, split, track, group, cluster, segment (position in the corpus, in samples), method, trained_on,
-        snr_td, snr_ms, odg (NaN where a score can't be had). ``cluster`` is the unit of confidence intervals: the
-        track of music, the instrument of notes.
+        The columns of :func:`describe`, method, trained_on, snr_td, snr_ms, odg (NaN where a score can't be had).
 
     Raises
     ------
     ValueError
         If the split is empty or a method unknown.
     """
-    geometry = geometry or corpus.geometry
-    kind = trained_on(corpus)
+    geometry, kind = corpus.geometry, trained_on(corpus)
     names = list(methods or available_methods(kind))
     starts = corpus.select(split, per_track, seed)
     if not len(starts):
         raise ValueError(f"corpus {corpus.name} has no segments in its {split} split")
-    tracks = corpus.tracks.iloc[corpus.track_rows(starts)]
-    base = pd.DataFrame(
-        {
-            "corpus": corpus.name,
-            "split": split,
-            "track": tracks["track"].to_numpy(),
-            "group": tracks["group"].to_numpy(),
-            "cluster": tracks["group" if kind == "instruments" else "track"].to_numpy(),
-            "segment": starts,
-        }
-    )
+    base = describe(corpus, starts, split)
     scores: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
     seconds = dict.fromkeys([*names, "odg"], 0.0)
     completed = 0
@@ -261,30 +327,12 @@ def evaluate(
         ],
         ignore_index=True,
     )
-    record: dict[str, Any] = {
-        "what": "scores per segment",
-        "corpus": corpus.name,
-        "rendered": corpus.description.get("rendered", False),
-        "data": corpus.fingerprint,
-        "split": split,
-        "per_track": per_track,
-        "seed": seed,
-        "geometry": geometry.to_dict(),
-        "methods": names,
-        "weights": {
-            weight: weights.read_card(weight)["sha256"]
-            for name in names
-            if (weight := METHODS[name].weights_name(kind)) is not None
-        },
-        "odg": {
-            "excerpt_seconds": EXCERPT_SECONDS,
-            "gap_at_seconds": GAP_AT_SECONDS,
-            "excerpts_completed_with_silence": completed,
-            "without_grade": {
-                name: int(part["odg"].isna().sum()) for name, part in table.groupby("method", sort=False)
-            },
-        },
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+    record = record_of(corpus, table, "scores per segment", names, seconds, split=split, per_track=per_track, seed=seed)
+    record["odg"] = {
+        "excerpt_seconds": EXCERPT_SECONDS,
+        "gap_at_seconds": GAP_AT_SECONDS,
+        "excerpts_completed_with_silence": completed,
+        "without_grade": {name: int(part["odg"].isna().sum()) for name, part in table.groupby("method", sort=False)},
     }
     write_table(path, table, record)
     return table

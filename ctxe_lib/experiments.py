@@ -17,14 +17,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ctxe_lib import metrics, stft, weights
 from ctxe_lib.corpus import SPLITS, Corpus
-from ctxe_lib.evaluation import fill, score, trained_on
+from ctxe_lib.evaluation import describe, fill, record_of, score, trained_on
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.inpaint import METHODS, available_methods
 from ctxe_lib.parallel import map_batches
@@ -46,22 +45,6 @@ ENLARGED_THREE_WAYS = (48,)
 
 SLOW = ("sparse",)
 """Methods that gap durations leave out unless asked for: their time per segment is a hundred times LPC's."""
-
-
-def _described(corpus: Corpus, starts: np.ndarray, split: str) -> pd.DataFrame:
-    """The columns that say which segments were scored."""
-    kind = trained_on(corpus)
-    tracks = corpus.tracks.iloc[corpus.track_rows(starts)]
-    return pd.DataFrame(
-        {
-            "corpus": corpus.name,
-            "split": split,
-            "track": tracks["track"].to_numpy(),
-            "group": tracks["group"].to_numpy(),
-            "cluster": tracks["group" if kind == "instruments" else "track"].to_numpy(),
-            "segment": starts,
-        }
-    )
 
 
 def enlarge(gap: int, target: int, direction: str) -> int:
@@ -149,7 +132,7 @@ def gap_durations(
     if not inside.any():
         raise ValueError(f"no test track of {corpus.name} has {2 * reach / base.sample_rate:.2f} s around a place")
     starts, centre = starts[inside], centre[inside]
-    described = _described(corpus, starts, "test")
+    described = describe(corpus, starts, "test")
     parts: list[pd.DataFrame] = []
     seconds = dict.fromkeys(names, 0.0)
     for ms, gap in samples.items():
@@ -177,8 +160,9 @@ def gap_durations(
                 parts.append(labelled.join(scores))
             seconds[name] += time.monotonic() - begin
     table = pd.concat(parts, ignore_index=True)
-    record = _record(corpus, "scores per segment at gaps of several durations", names, kind, per_track, seed, seconds)
-    record |= {"split": "test", "gaps_ms": list(gaps_ms), "left_out": int((~inside).sum())}
+    what = "scores per segment at gaps of several durations"
+    settings = {"split": "test", "per_track": per_track, "gaps_ms": list(gaps_ms), "left_out": int((~inside).sum())}
+    record = record_of(corpus, table, what, names, seconds, seed=seed, **settings)
     write_table(path, table, record)
     return table
 
@@ -200,24 +184,6 @@ def _trained_gap(name: str | None, geometry: Geometry) -> int:
             f"network {name} was trained for {trained}, which differs from {geometry} in more than the gap"
         )
     return trained.gap
-
-
-def _record(
-    corpus: Corpus, what: str, names: Sequence[str], kind: str, per_track: int, seed: int, seconds: dict[str, float]
-) -> dict[str, Any]:
-    cards = {weight: weights.read_card(weight)["sha256"] for n in names if (weight := METHODS[n].weights_name(kind))}
-    return {
-        "what": what,
-        "corpus": corpus.name,
-        "rendered": corpus.description.get("rendered", False),
-        "data": corpus.fingerprint,
-        "per_track": per_track,
-        "seed": seed,
-        "geometry": corpus.geometry.to_dict(),
-        "methods": list(names),
-        "weights": cards,
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
-    }
 
 
 def overfitting(
@@ -258,13 +224,13 @@ def overfitting(
             begin = time.monotonic()
             encoder, _ = weights.load_encoder(str(METHODS[name].weights_name(kind)))
             output = map_batches(encoder.predict, audio, progress=progress, label=f"{corpus.name} {split} {name}")
-            described = _described(corpus, starts, split)
+            described = describe(corpus, starts, split)
             scores = metrics.snr_raw(target, output)
             parts.append(described.assign(method=name, trained_on=kind, snr_raw=scores))
             seconds[name] += time.monotonic() - begin
-    columns = [*_described(corpus, np.zeros(0, np.int64), "").columns, "method", "trained_on", "snr_raw"]
+    columns = [*describe(corpus, np.zeros(0, np.int64), "").columns, "method", "trained_on", "snr_raw"]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
-    record = _record(corpus, "SNR_MS of raw outputs, all splits", names, kind, segments, seed, seconds)
-    record["segments_per_split"] = record.pop("per_track")
+    what = "SNR of raw outputs, all splits"
+    record = record_of(corpus, table, what, names, seconds, segments_per_split=segments, seed=seed)
     write_table(path, table, record)
     return table

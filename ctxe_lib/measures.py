@@ -176,9 +176,8 @@ def _loss_effect(results: Results, effort: Effort, kind: str) -> Measured:
 def _convergence_error(results: Results, effort: Effort) -> Measured:
     geometry, rng = Geometry(), np.random.default_rng(results.seed)
     segments, gaps = rng.standard_normal((8, geometry.length)), rng.standard_normal((8, geometry.gap))
-    restored = segments.copy()
-    restored[:, geometry.gap_samples] = gaps
-    original, filled = (np.abs(stft.stft(x, geometry))[:, geometry.scored_frames] for x in (segments, restored))
+    both = (segments, metrics.restore(segments, gaps, geometry))
+    original, filled = (np.abs(stft.stft(x, geometry))[:, geometry.scored_frames] for x in both)
     convergence = np.linalg.norm(original - filled, axis=(1, 2)) / np.linalg.norm(original, axis=(1, 2))
     error = np.abs(metrics.snr_ms(segments, gaps, geometry) + 20 * np.log10(convergence))
     return Measured.exact(error.max())

@@ -16,7 +16,7 @@ import numpy as np
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.stft import stft
 
-__all__ = ["snr", "snr_ms", "snr_raw", "snr_td", "spectral_convergence", "validate"]
+__all__ = ["restore", "snr", "snr_ms", "snr_raw", "snr_td", "spectral_convergence", "validate"]
 
 
 def validate(reference: np.ndarray, estimate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,11 +76,28 @@ def snr_td(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry) -> np.nda
     return snr(np.asarray(segments)[..., geometry.gap_samples], gaps)
 
 
+def restore(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Segments with something else in their gaps.
+
+    Parameters
+    ----------
+    segments : np.ndarray [shape=(n, length)]
+    gaps : np.ndarray [shape=(n, gap)]
+    geometry : Geometry
+
+    Returns
+    -------
+    np.ndarray [shape=(n, length), dtype=float64]
+    """
+    whole = np.array(segments, dtype=np.float64)
+    whole[..., geometry.gap_samples] = gaps
+    return whole
+
+
 def _scored_magnitudes(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     segments = np.asarray(segments, dtype=np.float64)
     validate(segments[..., geometry.gap_samples], gaps)  # one gap must not be spread over several segments
-    restored = segments.copy()
-    restored[..., geometry.gap_samples] = gaps
+    restored = restore(segments, gaps, geometry)
     first, last = geometry.scored_frames.start, geometry.scored_frames.stop - 1
     # Only these samples reach the scored frames; the piece is analysed alone, and its wrapped edge frames dropped.
     half = geometry.window // 2

@@ -34,7 +34,7 @@ from ctxe_lib import tables, weights
 from ctxe_lib.evaluation import score
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.inpaint import METHODS, prepare
-from ctxe_lib.metrics import snr
+from ctxe_lib.metrics import restore, snr
 from ctxe_lib.provenance import link, total_seconds
 from ctxe_lib.records import environment, read_table, write_table
 from ctxe_lib.statistics import cluster_bootstrap
@@ -381,12 +381,6 @@ def _scored(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
     return np.abs(stft(segments, geometry)[:, geometry.scored_frames])
 
 
-def _restored(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry) -> np.ndarray:
-    whole = np.array(segments, dtype=np.float64)
-    whole[:, geometry.gap_samples] = gaps
-    return whole
-
-
 def sweep_scores(segments: np.ndarray, gaps: np.ndarray, reading: str, geometry: Geometry) -> pd.DataFrame:
     """Score gaps of sweeps: how well they are followed, and what was put between them.
 
@@ -408,7 +402,7 @@ def sweep_scores(segments: np.ndarray, gaps: np.ndarray, reading: str, geometry:
     bins = np.arange(geometry.bins) * geometry.sample_rate / geometry.window
     swept = sweep_frequencies(frames, reading, geometry)
     along = (np.abs(swept[:, :, None] - bins) <= BESIDE).any(axis=0)
-    original, restored = (_scored(x, geometry) for x in (segments, _restored(segments, gaps, geometry)))
+    original, restored = (_scored(x, geometry) for x in (segments, restore(segments, gaps, geometry)))
     between = np.sum(restored[:, ~along] ** 2, axis=-1) / np.sum(original**2, axis=(-2, -1))
     with np.errstate(divide="ignore"):
         level = 10 * np.log10(between)
@@ -596,7 +590,7 @@ def band_scores(segments: np.ndarray, gaps: np.ndarray, geometry: Geometry, edge
     below, above : np.ndarray [shape=(n,)]
         In dB; NaN where the original has nothing there.
     """
-    original, restored = (_scored(x, geometry) for x in (segments, _restored(segments, gaps, geometry)))
+    original, restored = (_scored(x, geometry) for x in (segments, restore(segments, gaps, geometry)))
     low = np.arange(geometry.bins) * geometry.sample_rate / geometry.window < edge
     return tuple(snr(*(x[..., part].reshape(len(x), -1) for x in (original, restored))) for part in (low, ~low))
 

@@ -103,8 +103,7 @@ def choose(
         kept = kept[np.arange(most) * len(kept) // most]
     if not len(kept):
         raise ValueError(f"no segment of {corpus.name}'s {split} split has room={room} samples around it")
-    unit = "group" if evaluation.trained_on(corpus) == "instruments" else "track"
-    return starts[kept], tracks[unit].to_numpy(dtype=object)[kept]
+    return starts[kept], evaluation.describe(corpus, starts[kept], split)["cluster"].to_numpy(dtype=object)
 
 
 def scores(
@@ -184,12 +183,15 @@ class Difference(NamedTuple):
         if not {method, other} <= there:
             raise ValueError(f"methods {method!r} and {other!r} must be among {', '.join(map(str, there))}")
         wide = table.pivot(index=["cluster", "segment"], columns="method", values=metric)
-        values = (wide[method] - wide[other]).to_numpy()
-        finite = np.isfinite(values)
-        clusters = wide.index.get_level_values("cluster").to_numpy()[finite]
-        low, high = cluster_bootstrap(values[finite], clusters, draws=draws, seed=seed)
-        mean = float(values[finite].mean()) if finite.any() else float("nan")
-        return cls(mean, low, high, int(finite.sum()), len(set(clusters)), int((~finite).sum()))
+        return cls.over(wide[method] - wide[other], draws=draws, seed=seed)
+
+    @classmethod
+    def over(cls, values: pd.Series, *, draws: int = 2000, seed: int = 0) -> Difference:
+        """Mean and interval of values whose index has a level ``cluster``; those not finite are excluded."""
+        finite = values[np.isfinite(values)]
+        clusters = finite.index.get_level_values("cluster").to_numpy()
+        low, high = cluster_bootstrap(finite.to_numpy(), clusters, draws=draws, seed=seed)
+        return cls(float(finite.mean()), low, high, len(finite), len(set(clusters)), len(values) - len(finite))
 
 
 # -- notebook 03: linear prediction -------------------------------------------------------------------------------
@@ -400,8 +402,7 @@ def inconsistency(segments: Array, gaps: Array, gap_magnitude: Array, geometry: 
     np.ndarray [shape=(n,)]
         In dB: 20 log10 of the norm of the difference over the norm of the given magnitudes.
     """
-    restored = np.array(segments, dtype=np.float64)
-    restored[:, geometry.gap_samples] = gaps
+    restored = metrics.restore(segments, gaps, geometry)
     return -metrics.snr_raw(gap_magnitude, stft(restored, geometry)[:, geometry.touched_frames])
 
 
@@ -424,8 +425,7 @@ def snr_ms_of(segments: Array, gaps: Array, geometry: Geometry, frames: slice) -
     np.ndarray [shape=(n,)]
         In dB.
     """
-    restored = np.array(segments, dtype=np.float64)
-    restored[:, geometry.gap_samples] = gaps
+    restored = metrics.restore(segments, gaps, geometry)
     return metrics.snr_raw(stft(segments, geometry)[:, frames], stft(restored, geometry)[:, frames])
 
 
@@ -530,12 +530,9 @@ def same_order(table: pd.DataFrame, metric: str, other: str, *, draws: int = 200
     upper = np.triu(np.ones(signs[0].shape[1:], dtype=bool), 1)
     product = (signs[0] * signs[1])[:, upper]
     counted = np.isfinite(product) & (product != 0)
-    some = counted.any(axis=1)
-    shares = np.where(counted, product > 0, 0).sum(axis=1)[some] / counted.sum(axis=1)[some]
-    clusters = wide[0].index.get_level_values("cluster").to_numpy()[some]
-    low, high = cluster_bootstrap(shares, clusters, draws=draws, seed=seed)
-    mean = float(shares.mean()) if some.any() else float("nan")
-    return Difference(mean, low, high, int(some.sum()), len(set(clusters)), int((~some).sum()))
+    with np.errstate(invalid="ignore"):
+        shares = np.where(counted, product > 0, 0).sum(axis=1) / counted.sum(axis=1)
+    return Difference.over(pd.Series(shares, wide[0].index), draws=draws, seed=seed)
 
 
 def band_slips() -> pd.DataFrame:
