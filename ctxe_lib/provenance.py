@@ -187,8 +187,9 @@ def _nested(key: str, value: Any, known: Mapping[str, str]) -> str:
 
 
 _STYLE = (
-    "<style>.record td, .record th { text-align: left; vertical-align: top; white-space: normal } "
-    ".record td { overflow-wrap: anywhere } .record th { min-width: 7em } .record pre { white-space: pre-wrap } "
+    "<style>.record table { table-layout: fixed; width: 100% } .record th { width: 7.5em } "
+    ".record td, .record th { text-align: left; vertical-align: top; white-space: normal; overflow-wrap: anywhere } "
+    ".record code { white-space: normal; word-break: break-all } .record pre { white-space: pre-wrap } "
     ".record:target h3 { outline: 2px solid #0072B2 }</style>"
 )
 

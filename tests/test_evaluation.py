@@ -111,6 +111,7 @@ def test_the_record_says_how_the_table_came_about(scored, tiny_corpus):
     pd.testing.assert_frame_equal(again, table)
     assert record["data"] == tiny_corpus.fingerprint and record["seed"] == 0 and record["rows"] == len(table)
     assert record["methods"] == ["lpc", "interpolation"] and record["weights"] == {}
+    assert (record["segments"], record["clusters"]) == (table["segment"].nunique(), table["cluster"].nunique())
     assert {"commit", "versions", "processor", "cores", "seconds", "written", "geometry"} <= set(record)
 
 
