@@ -510,16 +510,22 @@ def show(frame: pd.DataFrame, *, decimals: Mapping[str, int] | None = None, best
         frame["method"] = [METHODS[name].label for name in frame["method"]]
     hidden = {"low", "high", "status", "clusters", "excluded"} | ({"segments"} if "low" in frame else set())
     frame = frame[[name for name in frame if name not in hidden]]
+    kinds = frame.get("kind", pd.Series("", frame.index))
+    if "kind" in frame and kinds.nunique() == 1:  # said once, above the table
+        frame = frame.drop(columns="kind")
     headings = {str(name): HEADINGS.get(str(name), str(name)) for name in frame}
     bold = pd.DataFrame("", frame.index, list(headings.values()))
     for name in ("paper_mean", "mean") if best else ():
-        groups = frame[name].groupby(frame["kind"])
+        groups = frame[name].groupby(kinds)
         bold.loc[frame[name] == groups.transform("max"), headings[name]] = "font-weight: bold"
     shown = plots.table(
         frame.rename(columns=headings), decimals={headings[name]: n for name, n in digits.items() if name in headings}
     )
     words = pd.Index([headings[name] for name in ("interval", "p") if name in headings])
-    shown = shown.set_properties(subset=words, **{"text-align": "right", "font-variant-numeric": "tabular-nums"})
+    aligned = {"text-align": "right", "font-variant-numeric": "tabular-nums", "white-space": "nowrap"}
+    shown = shown.set_properties(subset=words, **aligned)
+    if kinds.nunique() == 1 and kinds.iloc[0]:
+        shown = shown.set_caption(f"<b>{str(kinds.iloc[0]).capitalize()}</b>")
     return shown.apply(lambda _: bold, axis=None)
 
 

@@ -101,7 +101,8 @@ def test_rendering_aligns_marks_the_best_and_says_why_cells_are_empty(results):
     before = html[: html.index("font-weight: bold")].splitlines()
     rule = next(line for line in reversed(before) if line.startswith("#"))
     row = {name: number for number, name in enumerate(METHODS)}
-    assert f"row{row['magnitude']}_col2" in rule and f"row{row['janssen']}_col4" in rule
+    assert f"row{row['magnitude']}_col1" in rule and f"row{row['janssen']}_col3" in rule
+    assert "<caption><b>Music</b></caption>" in html and "Sound" not in html
 
 
 def test_caption_names_file_data_and_size(results):
