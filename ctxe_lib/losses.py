@@ -14,6 +14,10 @@ import tensorflow as tf
 __all__ = ["LOSSES", "energy", "log_nmse", "regularisation", "released_loss", "weighted_nmse"]
 
 
+FLOOR = 1e-6
+"""Added to equation (1) before its logarithm is taken: beyond 60 dB nothing more is gained."""
+
+
 def energy(values: tf.Tensor) -> tf.Tensor:
     """Sum of squares of each example, [n, ...] to [n]."""
     return tf.reduce_sum(tf.square(values), axis=list(range(1, len(values.shape))))
@@ -68,7 +72,7 @@ def log_nmse(target: tf.Tensor, output: tf.Tensor, c: float = 5.0) -> tf.Tensor:
     -------
     tf.Tensor [shape=(n,)]
     """
-    return tf.math.log(weighted_nmse(target, output, c) + 1e-8)
+    return tf.math.log(weighted_nmse(target, output, c) + FLOOR)
 
 
 LOSSES = {"paper": weighted_nmse, "released": released_loss, "log": log_nmse}

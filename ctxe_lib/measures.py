@@ -31,8 +31,8 @@ DECIBELS_BETWEEN = 40.0
 """Level difference of the two gaps whose losses are compared."""
 
 
-RELEASED_LOSS = "released code's loss"
-"""How the study of the recipe calls the variant with it, see :data:`ctxe_lib.ablations.RECIPES`."""
+LOSS_VARIANTS = ("equation (1) itself", "released code's loss")
+"""How the study of the recipe calls the variants with either loss, see :data:`ctxe_lib.ablations.RECIPES`."""
 
 
 class NotTestable(LookupError):
@@ -161,15 +161,14 @@ def _loss_effect(results: Results, effort: Effort, kind: str) -> Measured:
     path, command = weights_folder() / f"{kind}-ablations.parquet", f"ctxe ablate weights/{kind}-ablations.parquet"
     missing = NotMeasured("no short trainings that differ in the loss alone", f"{command} --kind {kind}")
     try:
-        table, record = read_table(path, command)
+        table, _ = read_table(path, command)
     except FileNotFoundError:
         raise missing from None
-    found = table.set_index("variant")["snr_raw"]
-    if record["recipe"]["loss"] != "paper" or not {"as it is", RELEASED_LOSS} <= set(found.index):
+    found = table.set_index("variant")["snr_raw"].reindex(LOSS_VARIANTS)
+    if found.isna().any():
         raise missing
-    return replace(
-        Measured.exact(found["as it is"] - found[RELEASED_LOSS], f"weights/{path.name}"), command=missing.command
-    )
+    ours, released = found
+    return replace(Measured.exact(ours - released, f"weights/{path.name}"), command=missing.command)
 
 
 @_measure

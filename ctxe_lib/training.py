@@ -656,7 +656,7 @@ class Trainer:
                 variable.assign(file.get_tensor(key))
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         log = self.folder / "log.jsonl"
-        if self.chief and log.exists():  # rows of steps that will be done again
+        if name == "state" and self.chief and log.exists():  # rows of steps that will be done again
             rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
             write_atomically(log, "".join(f"{row}\n" for row in rows).encode())
 

@@ -212,8 +212,6 @@ def test_measures_from_tables(tmp_path, monkeypatch):
     assert (change.value, change.clusters) == (16, 3)
     with pytest.raises(NotMeasured, match="ctxe train music-magnitude"):
         measured["gap_difference"](kind="music", method="magnitude", other="lpc", gap_ms=48)
-    with pytest.raises(NotMeasured, match="differ in the loss alone"):
-        measured["loss_effect"](kind="magnitude")
 
 
 def test_measures_from_probes(tmp_path, monkeypatch):
@@ -258,14 +256,16 @@ def test_measures_from_probes(tmp_path, monkeypatch):
 def test_losses_are_compared_at_equal_budgets(tmp_path, monkeypatch):
     monkeypatch.setenv("CTXE_WEIGHTS", str(tmp_path))
     results = Results({"music": "m", "instruments": "i"}, folder=tmp_path)
-    table = pd.DataFrame({"variant": ["as it is", "released code's loss"], "snr_raw": [3.0, 2.5]})
-    assert measures.RELEASED_LOSS in ablations.RECIPES
-    write_table(tmp_path / "magnitude-ablations.parquet", table, {"recipe": {"loss": "paper"}})
+    path, command = tmp_path / "magnitude-ablations.parquet", r"ctxe ablate weights/magnitude-ablations\.parquet"
+    assert set(measures.LOSS_VARIANTS) <= set(ablations.RECIPES)
+    for table in (None, pd.DataFrame({"variant": ["as it is"], "snr_raw": [4.0]})):
+        if table is not None:
+            write_table(path, table, {})
+        with pytest.raises(NotMeasured, match=f"{command} --kind magnitude"):
+            MEASURES["loss_effect"](results, Effort(), kind="magnitude")
+    write_table(path, pd.DataFrame({"variant": ["as it is", *measures.LOSS_VARIANTS], "snr_raw": [4.0, 3.0, 2.5]}), {})
     measured = MEASURES["loss_effect"](results, Effort(), kind="magnitude")
     assert (measured.value, measured.source) == (pytest.approx(0.5), "weights/magnitude-ablations.parquet")
-    write_table(tmp_path / "magnitude-ablations.parquet", table, {"recipe": {"loss": "log"}})
-    with pytest.raises(NotMeasured, match=r"ctxe ablate weights/magnitude-ablations\.parquet --kind magnitude"):
-        MEASURES["loss_effect"](results, Effort(), kind="magnitude")
 
 
 def test_the_stored_ledger_still_follows_from_its_numbers():
