@@ -520,13 +520,17 @@ class Trainer:
         if not norms:
             return gathered
         momenta = [layer.momentum for layer in norms]
-        size = min(self.recipe.batch, 64)
+        for layer in norms:
+            layer.momentum = 0.0  # a batch leaves its own statistics
+        size, batches = min(self.recipe.batch, 64), []
         for i in range(min(16, STATISTICS // size)):
-            for layer in norms:
-                layer.momentum = i / (i + 1)  # the mean over the batches so far
             examples = self.source.read(batch_starts(self.starts, self.recipe, i)[:size])
             self.averaged.losses(tf.constant(examples), self.recipe.loss, training=True)
-        for layer, momentum in zip(norms, momenta, strict=True):
+            batches.append([(np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)) for layer in norms])
+        for layer, momentum, own in zip(norms, momenta, zip(*batches, strict=True), strict=True):
+            means, variances = (np.stack(values) for values in zip(*own, strict=True))
+            layer.moving_mean.assign(means.mean(0))
+            layer.moving_variance.assign(variances.mean(0) + means.var(0))  # within batches, and between them
             layer.momentum = momentum
         return gathered
 
