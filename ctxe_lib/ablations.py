@@ -95,7 +95,7 @@ def ablate(
         if progress:
             print(f"{name}: {dict(change)}", flush=True)
         trainer.train(progress=progress)
-        after = _means(trainer, trainer.averaged)
+        after = _means(trainer, trainer.result("best"))  # the one that was validated
         rows.append(
             {
                 "variant": name,

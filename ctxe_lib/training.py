@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ __all__ = [
 EXTENDABLE = ("steps", "cooldown", "validate_every", "validation_segments")
 """Fields of a recipe that a resumed run may change: they leave the steps done so far as they were."""
 
-STATISTICS = 256
+STATISTICS = 1024
 """Training examples, at most, that give a network the statistics of its batch normalisation before a validation."""
 
 
@@ -522,9 +522,10 @@ class Trainer:
         momenta = [layer.momentum for layer in norms]
         for layer in norms:
             layer.momentum = 0.0  # a batch leaves its own statistics
-        size, batches = min(self.recipe.batch, 64), []
-        for i in range(min(16, STATISTICS // size)):
-            examples = self.source.read(batch_starts(self.starts, self.recipe, i)[:size])
+        count, batches = min(STATISTICS, 64 * self.recipe.batch), []
+        drawn = batch_starts(self.starts, replace(self.recipe, batch=count), 0)
+        for starts in np.random.default_rng(self.recipe.seed).permutation(drawn).reshape(-1, min(64, count)):
+            examples = self.source.read(starts)
             self.averaged.losses(tf.constant(examples), self.recipe.loss, training=True)
             batches.append([(np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)) for layer in norms])
         for layer, momentum, own in zip(norms, momenta, zip(*batches, strict=True), strict=True):
