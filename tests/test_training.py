@@ -177,7 +177,7 @@ def test_the_averaged_network_has_statistics_of_its_own_weights(tiny_corpus, geo
     starts = batch_starts(run.starts, dataclasses.replace(run.recipe, batch=64 * 4), 0)
     segments, _ = run.averaged.normalise(tf.constant(tiny_corpus.read(starts)))
     first = keras.Model(model.input, model.get_layer("conv1_relu").output)
-    values = first(tf_stft.network_input(segments, geometry)).numpy().reshape(-1, gathered.size)
+    values = first(tf_stft.network_input(segments, geometry)).numpy().reshape(-1, gathered.size).astype(np.float64)
     assert abs(gathered - values.mean(0)).max() > 0.1  # three steps gather next to nothing
     np.testing.assert_allclose(norm.moving_mean, values.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, values.var(0), rtol=1e-3, atol=1e-4)
