@@ -147,8 +147,9 @@ def ablate(
         table = run(recipe, variants, source, runs_folder(), progress=progress)
     except (OSError, ValueError, TrainingStopped) as error:
         raise _fail(error) from None
-    record = {"what": f"variants of the {kind} network", "corpus": source.name, "data": source.fingerprint}
-    record |= {"split": "validation", "steps": steps, **shared, "recipe": dataclasses.asdict(recipe)}
+    record: dict[str, Any] = {"what": f"variants of the {kind} network", "corpus": source.name}
+    record |= {"data": source.fingerprint, "split": "validation", "steps": steps, **shared}
+    record["recipe"] = dataclasses.asdict(recipe)
     write_table(output, table, record)
     console.print(table.round(2).to_string(index=False))
     console.print(f"wrote {output}", soft_wrap=True)
