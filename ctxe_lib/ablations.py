@@ -17,9 +17,9 @@ from ctxe_lib.corpus import Corpus, JoinedCorpus
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.training import Recipe, Trainer, build_encoder
 
-__all__ = ["HYBRIDS", "RECIPES", "ablate"]
+__all__ = ["VARIANTS", "ablate"]
 
-HYBRIDS: dict[str, dict[str, Any]] = {
+_HYBRIDS: dict[str, dict[str, Any]] = {
     name: {"options": options}
     for name, options in {
         "as it is": {},
@@ -34,13 +34,12 @@ HYBRIDS: dict[str, dict[str, Any]] = {
         "loss on SNR_MS only": {"balance": 1.0},
     }.items()
 }
-"""What each variant of the hybrid changes in its recipe, by what it is called."""
 
-RECIPES: dict[str, dict[str, Any]] = {
+_RECIPES: dict[str, dict[str, Any]] = {
     "as it is": {},
     "equation (1) itself": {"loss": "paper"},
     "released code's loss": {"loss": "released"},
-    "divided by each bin's level": {"level": "bins"},
+    "phases as they are": {"phases": "frame"},
     "segments as they are": {"level": "none"},
     "plain learning rates": {"equalised": False},
     "four times the batch": {"batch": 64},
@@ -48,7 +47,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "rate never falls": {"cooldown": 0},
     "no averaging": {"averaging": 0.0},
 }
-"""What each variant changes in the recipe of an encoder, by what it is called."""
+
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "hybrid": _HYBRIDS,
+    "magnitude": _RECIPES,
+    "complex": {name: _RECIPES[name] for name in ("as it is", "phases as they are")},
+}
+"""What each variant of a network changes in its recipe, by what it is called; by the kind of network."""
 
 
 def ablate(
@@ -68,7 +73,7 @@ def ablate(
         What the variants vary; its learning rate rises over at most the first quarter of the steps and falls to zero
         over the last third.
     variants : mapping
-        :data:`HYBRIDS`, :data:`RECIPES` or others: changed fields of the recipe by what the variant is called.
+        A network's :data:`VARIANTS` or others: changed fields of the recipe by what the variant is called.
     corpus : Corpus or JoinedCorpus
     folder : Path
         Where the runs are kept; those that are finished are not trained again.

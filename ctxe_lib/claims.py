@@ -10,10 +10,10 @@ the rule, nothing else does:
   lies beyond zero on that side. With ``own_above``, the method's own score must lie above that bound as well.
 
 A claim about trained networks is confirmed only by networks that have learnt: one that is below plain interpolation on
-the test segments confirms nothing, whatever it does. The ledger says how many examples each network has seen. Where a
-network's output is scaled by each bin's level in the contexts, that has a part in how it inpaints tones and sweeps,
-which stay in or near their bins: a ``stationary`` claim says so. What has not been measured says which command does
-it, what cannot be tested here says why.
+the test segments confirms nothing, whatever it does. The ledger says how many examples each network has seen, and of a
+complex network whose phases are relative to those that a phase vocoder continues from the contexts, that the
+vocoder has a part in the result. What has not been measured says which command does it, what cannot be tested here
+says why.
 """
 
 from __future__ import annotations
@@ -144,14 +144,17 @@ def claims() -> list[dict[str, Any]]:
 
 def _learnt(results: Results, names: list[str]) -> dict[str, dict[str, Any]]:
     """For each network of a claim: its SNR_MS less plain interpolation's on the test segments, what it has seen, and
-    the level that its input is divided by and its output multiplied with."""
+    whether a phase vocoder takes part in its output."""
     found = {}
     for name in names:
         kind, _, method = name.partition("-")
         margin = difference(results, Effort(), kind, method, "interpolation", "snr_ms")
         found[name] = {key: getattr(margin, key) for key in ("value", "low", "high")}
         card = weights.read_card(name)
-        found[name] |= {"examples": card.get("examples"), "level": card.get("level", "none")}
+        found[name] |= {
+            "examples": card.get("examples"),
+            "vocoder": card["kind"] == "complex" and card["phases"] == "continued",
+        }
     return found
 
 
@@ -170,11 +173,9 @@ def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
         if name in not_learnt(row):
             verdict = "not confirmed"
             reason += f", and is {-margin['value']:.1f} dB of SNR_MS below plain interpolation"
-        if row.get("stationary") and margin["level"] == "bins":
-            reason += (
-                ", and what it gives is multiplied, bin by bin, with the contexts' mean magnitude: this part of the "
-            )
-            reason += "result is not learnt"
+        if margin["vocoder"]:
+            reason += ", and gives phases relative to those that a phase vocoder continues from the contexts: this "
+            reason += "part of the result is not learnt, and the paper's network does without"
     return verdict, reason
 
 
@@ -190,8 +191,8 @@ def ledger(results: Results, effort: Effort | None = None) -> list[dict[str, Any
     -------
     list of dict
         One per claim: id, section, claim, released_code, expected (the rule in words), rule, why (of its
-        tolerance), stationary (whether its sounds stay in their bins), unit, value, low, high, own, segments,
-        clusters, source, networks (each with its margin over interpolation, the examples it saw and its level),
+        tolerance), unit, value, low, high, own, segments, clusters, source, networks (each with its margin over
+        interpolation, the examples it saw and whether a phase vocoder takes part in its output),
         verdict, reason, notebook, command. Numbers are null where there are none.
     """
     effort = effort or Effort()
@@ -203,7 +204,6 @@ def ledger(results: Results, effort: Effort | None = None) -> list[dict[str, Any
             "unit": claim.get("unit", ""),
             "rule": claim.get("rule"),
             "why": claim.get("why", ""),
-            "stationary": claim.get("stationary", False),
         }
         row |= {"expected": rule_text(claim["rule"]) if "rule" in claim else ""}
         row |= dict.fromkeys(("value", "low", "high", "own")) | {

@@ -49,8 +49,12 @@ def train(
         typer.Option(help="Equation (1), the released code's, or the logarithm of equation (1); for encoders."),
     ] = None,
     level: Annotated[
-        Literal["none", "context", "bins"] | None,
-        typer.Option(help="What segments are divided by: nothing, the contexts' level, or that of each bin."),
+        Literal["none", "context"] | None,
+        typer.Option(help="What segments are divided by: nothing, or the contexts' level."),
+    ] = None,
+    phases: Annotated[
+        Literal["frame", "continued"] | None,
+        typer.Option(help="Phases as the transform gives them, or relative to the contexts' own, continued."),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value of ctxe_lib.hybrid.Options; may be repeated.")
@@ -82,7 +86,7 @@ def train(
 
     given: dict[str, Any] = {"seed": seed, "precision": precision}
     optional: dict[str, Any] = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every}
-    optional |= {"pool": pool, "level": level, "clip": clip, "start": start, "loss": loss}
+    optional |= {"pool": pool, "level": level, "phases": phases, "clip": clip, "start": start, "loss": loss}
     optional |= {"validation_segments": validation_segments}
     given |= {key: value for key, value in optional.items() if value is not None}
     try:
@@ -127,7 +131,7 @@ def ablate(
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train variants of a network on equally many examples and compare them; the same command goes on after a stop."""
-    from ctxe_lib.ablations import HYBRIDS, RECIPES
+    from ctxe_lib.ablations import VARIANTS
     from ctxe_lib.ablations import ablate as run
     from ctxe_lib.corpus import open_corpora
     from ctxe_lib.paths import data_folder, runs_folder
@@ -141,10 +145,10 @@ def ablate(
         shared: dict[str, Any] = {"batch": batch, "pool": pool, "validation_segments": validation_segments}
         shared |= {"seed": seed, "options": options}
         if kind == "hybrid":
-            recipe, variants = Recipe.hybrid(corpus, steps, **shared), HYBRIDS
+            recipe = Recipe.hybrid(corpus, steps, **shared)
         else:
-            recipe, variants = Recipe(kind=kind, corpus=corpus, steps=steps, **shared), RECIPES
-        table = run(recipe, variants, source, runs_folder(), progress=progress)
+            recipe = Recipe(kind=kind, corpus=corpus, steps=steps, **shared)
+        table = run(recipe, VARIANTS[kind], source, runs_folder(), progress=progress)
     except (OSError, ValueError, TrainingStopped) as error:
         raise _fail(error) from None
     record: dict[str, Any] = {"what": f"variants of the {kind} network", "corpus": source.name}

@@ -14,9 +14,13 @@ from ctxe_lib.losses import LOSSES
 from ctxe_lib.metrics import snr_raw
 from ctxe_lib.networks import Kind
 
-__all__ = ["ContextEncoder", "Level", "bin_levels", "context_level"]
+__all__ = ["ContextEncoder", "Level", "Phases", "context_level", "continued_phases"]
 
-Level = Literal["none", "context", "bins"]
+Level = Literal["none", "context"]
+Phases = Literal["frame", "continued"]
+
+VOCODER_STEPS = 3
+"""Steps from frame to frame, next to the gap, that give the phase advance of a bin."""
 
 
 def context_level(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -37,10 +41,12 @@ def context_level(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     return tf.where(power > 0, tf.sqrt(power), 1.0)
 
 
-def bin_levels(inputs: tf.Tensor, geometry: Geometry) -> tf.Tensor:
-    """Mean magnitude of each frequency bin next to the gap.
+def continued_phases(inputs: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor]:
+    """Phases that the contexts have where each bin keeps its frequency, as a phase vocoder continues them.
 
-    Taken over the frames that lie within the contexts and begin or end within a gap's length of the gap.
+    The advance from frame to frame is taken over the frames next to the gap that lie within the context
+    (J. L. Flanagan and R. M. Golden, "Phase vocoder", Bell System Technical Journal 45, 1966). Within the gap the
+    continuations of both sides are cross-faded linearly, weighted by the magnitude that each side ends with.
 
     Parameters
     ----------
@@ -50,20 +56,34 @@ def bin_levels(inputs: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
     Returns
     -------
-    tf.Tensor [shape=(n, 1, bins, 1), float32]
-        At least a thousandth of its mean over the bins; 1 where both contexts are silent.
+    contexts : tf.Tensor [shape=(n, 2, context_frames, bins), complex64]
+        Of modulus 1; the context before the gap, then the one after it.
+    gap : tf.Tensor [shape=(n, gap_frames, bins), complex64]
+        Of modulus 1, or 0 where the two sides cancel each other.
     """
-    padded = geometry.padding // geometry.hop  # frames that reach into the zeros of the gap
-    near = padded + max((geometry.gap - geometry.window) // geometry.hop, 0) + 1
-    before = tf.norm(inputs[:, -near:-padded, :, :2], axis=-1)
-    after = tf.norm(inputs[:, padded:near, :, 2:], axis=-1)
-    levels = tf.reduce_mean(before + after, axis=1, keepdims=True) / 2
-    mean = tf.reduce_mean(levels, axis=2, keepdims=True)
-    return tf.where(mean > 0, tf.maximum(levels, mean / 1000), 1.0)[..., None]
+    sides, continuations, weights = [], [], []
+    frames, gap = geometry.context_frames, geometry.gap_frames
+    last = geometry.stripped_frames - 1  # the last frame free of the gap, on the side after it counted backwards
+    steps = min(VOCODER_STEPS, last)
+    fade = (tf.range(gap, 0, -1, tf.float32) / (gap + 1))[:, None]
+    for side in range(2):
+        spectra = tf.complex(inputs[..., 2 * side], inputs[..., 2 * side + 1])
+        outwards = spectra if side == 0 else spectra[:, ::-1]
+        near, before = outwards[:, last - steps + 1 : last + 1], outwards[:, last - steps : last]
+        advance = tf.math.angle(tf.reduce_sum(near * tf.math.conj(before), axis=1, keepdims=True))
+        edge = outwards[:, last : last + 1]
+        phase = tf.math.angle(edge) + advance * (tf.range(frames + gap, dtype=tf.float32)[:, None] - last)
+        turns = tf.complex(tf.cos(phase), tf.sin(phase))
+        own, continued = turns[:, :frames], turns[:, last + 1 : last + 1 + gap]
+        sides.append(own if side == 0 else own[:, ::-1])
+        continuations.append(continued if side == 0 else continued[:, ::-1])
+        weights.append((fade if side == 0 else fade[::-1]) * (tf.abs(edge) + 1e-9))
+    blend = sum(tf.cast(w, tf.complex64) * turns for w, turns in zip(weights, continuations, strict=True))
+    return tf.stack(sides, axis=1), tf.math.divide_no_nan(blend, tf.cast(tf.abs(blend), tf.complex64))
 
 
 class ContextEncoder:
-    """Network, geometry and level rule together.
+    """Network, geometry and the rules for level and phases together.
 
     Parameters
     ----------
@@ -71,14 +91,17 @@ class ContextEncoder:
         From :func:`ctxe_lib.networks.build_network`.
     geometry : Geometry
     kind : {'magnitude', 'complex'}
-    level : {'none', 'context', 'bins'}
+    level : {'none', 'context'}
         ``none``: as in the paper. ``context``: segments are divided by their :func:`context_level` before the network
-        and its output is multiplied by it. ``bins``: so are, moreover, the coefficients of each frequency bin by
-        their :func:`bin_levels`, which gives the network the contexts' mean spectrum to start from.
+        and its output is multiplied by it.
+    phases : {'frame', 'continued'}
+        ``frame``: coefficients as the transform gives them, as in the paper. ``continued``: each is turned back by
+        its :func:`continued_phases`, and the complex network's output is turned forth by those of the gap. A
+        stationary sinusoid is then the same positive number in all frames, wherever its phase begins.
     """
 
-    def __init__(self, model: keras.Model, geometry: Geometry, kind: Kind, level: Level) -> None:
-        self.model, self.geometry, self.kind, self.level = model, geometry, kind, level
+    def __init__(self, model: keras.Model, geometry: Geometry, kind: Kind, level: Level, phases: Phases) -> None:
+        self.model, self.geometry, self.kind, self.level, self.phases = model, geometry, kind, level, phases
         self._predict = tf.function(
             self._infer, input_signature=[tf.TensorSpec((None, geometry.length), tf.float32)], reduce_retracing=True
         )
@@ -99,7 +122,7 @@ class ContextEncoder:
 
     def card(self) -> dict[str, Any]:
         """What a card needs to build the network again."""
-        return {"level": self.level}
+        return {"level": self.level, "phases": self.phases}
 
     @property
     def example_length(self) -> int:
@@ -114,13 +137,27 @@ class ContextEncoder:
         segments, _ = self.normalise(examples)
         return self.target(segments), self._output(segments, training)
 
+    def inputs(self, segments: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """What the network reads of normalised segments, [n, context_frames, bins, 4], and what its output is turned
+        by, [n, gap_frames, bins]."""
+        inputs = tf_stft.network_input(segments, self.geometry)
+        if self.phases == "frame":
+            return inputs, None
+        contexts, gap = continued_phases(inputs, self.geometry)
+        channels = []
+        for side in range(2):
+            turned = tf.complex(inputs[..., 2 * side], inputs[..., 2 * side + 1]) * tf.math.conj(contexts[:, side])
+            channels += [tf.math.real(turned), tf.math.imag(turned)]
+        return tf.stack(channels, axis=-1), gap
+
     def _output(self, segments: tf.Tensor, training: bool) -> tf.Tensor:
         """Coefficients of the gap of normalised segments, [n, length] -> [n, gap_frames, bins, channels]."""
-        inputs = tf_stft.network_input(segments, self.geometry)
-        if self.level != "bins":
-            return self.model(inputs, training=training)
-        levels = bin_levels(inputs, self.geometry)
-        return self.model(inputs / levels, training=training) * levels
+        inputs, turns = self.inputs(segments)
+        output = self.model(inputs, training=training)
+        if turns is None or self.kind == "magnitude":
+            return output
+        turned = tf.complex(output[..., 0], output[..., 1]) * turns
+        return tf.stack([tf.math.real(turned), tf.math.imag(turned)], axis=-1)
 
     def losses(self, examples: tf.Tensor, loss: str = "paper", training: bool = False) -> tf.Tensor:
         """Loss per example without regularisation, [n, length] -> [n]; `loss` is a key of ``losses.LOSSES``."""

@@ -32,7 +32,7 @@ DECIBELS_BETWEEN = 40.0
 
 
 LOSS_VARIANTS = ("equation (1) itself", "released code's loss")
-"""How the study of the recipe calls the variants with either loss, see :data:`ctxe_lib.ablations.RECIPES`."""
+"""How the study of the recipe calls the variants with either loss, see :data:`ctxe_lib.ablations.VARIANTS`."""
 
 
 class NotTestable(LookupError):

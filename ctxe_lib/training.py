@@ -35,7 +35,7 @@ from safetensors.numpy import save as dump_safetensors
 from tqdm.auto import tqdm
 
 from ctxe_lib.corpus import Corpus, JoinedCorpus
-from ctxe_lib.encoder import ContextEncoder, Level
+from ctxe_lib.encoder import ContextEncoder, Level, Phases
 from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
@@ -88,7 +88,8 @@ class Recipe:
         ``lambda`` of equation (2), for the loss summed over a batch of 256: scaled with the batch.
     equalised : bool
         Equalised learning rate of the two last layers, see :func:`ctxe_lib.networks.build_network`; of encoders only.
-    level : {'none', 'context', 'bins'}
+    level : {'none', 'context'}
+    phases : {'frame', 'continued'}
         See :class:`ctxe_lib.encoder.ContextEncoder`; of encoders only.
     averaging : float
         Decay per step of the running average of the weights that is validated and kept; 0 for none.
@@ -125,6 +126,7 @@ class Recipe:
     regularisation: float = 0.0
     equalised: bool = True
     level: Level = "context"
+    phases: Phases = "continued"
     averaging: float = 0.995
     clip: float = 0.0
     pool: int = 0
@@ -143,7 +145,8 @@ class Recipe:
             "kind": ("magnitude", "complex", "hybrid"),
             "schedule": ("paper", "cooldown"),
             "loss": ("snr",) if self.kind == "hybrid" else tuple(LOSSES),
-            "level": ("none", "context", "bins"),
+            "level": ("none", "context"),
+            "phases": ("frame", "continued"),
             "precision": ("single", "mixed"),
         }.items():
             if getattr(self, name) not in choices:
@@ -180,6 +183,7 @@ class Recipe:
             regularisation=0.01,
             equalised=False,
             level="none",
+            phases="frame",
             averaging=0.0,
             validate_every=2000,
             validation_segments=1024,
@@ -702,9 +706,7 @@ def build_encoder(
         model = keras.Model(model.input, outputs, name=model.name)
     if recipe.kind == "hybrid":
         return Hybrid(model, geometry, options)
-    if recipe.level == "bins" and recipe.kind == "magnitude":  # begin with the contexts' mean spectrum
-        model.get_layer("deconv5").bias.assign([1.0])
-    return ContextEncoder(model, geometry, recipe.kind, recipe.level)
+    return ContextEncoder(model, geometry, recipe.kind, recipe.level, recipe.phases)
 
 
 def _mean_of_statistics(create: Any, **arguments: Any) -> tf.Variable:

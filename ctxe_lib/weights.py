@@ -164,7 +164,7 @@ def load_encoder(
         encoder = Hybrid(build_hybrid(options, geometry), geometry, options)
     else:
         encoder = ContextEncoder(
-            build_network(card["kind"], geometry, layers=layers), geometry, card["kind"], card["level"]
+            build_network(card["kind"], geometry, layers=layers), geometry, card["kind"], card["level"], card["phases"]
         )
     model = encoder.model
     names = weight_names(model)

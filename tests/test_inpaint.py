@@ -16,7 +16,7 @@ def networks(tmp_path_factory, geometry):
     """Networks with random weights, so that every method can run."""
     folder = tmp_path_factory.mktemp("weights")
     for kind in ("magnitude", "complex"):
-        encoder = ContextEncoder(build_network(kind, geometry, seed=1), geometry, kind, "context")
+        encoder = ContextEncoder(build_network(kind, geometry, seed=1), geometry, kind, "context", "continued")
         weights.save_encoder(encoder, f"music-{kind}", {}, folder)
     options = Options(width=8, blocks=1)
     weights.save_encoder(Hybrid(build_hybrid(options, geometry, seed=1), geometry, options), "hybrid", {}, folder)

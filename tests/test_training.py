@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxe_lib import tf_stft, training, weights
+from ctxe_lib import training, weights
 from ctxe_lib.training import Recipe, Trainer, TrainingStopped, batch_starts, learning_rate, read_log
 
 RECIPE = Recipe(
@@ -164,7 +164,7 @@ def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, t
     assert again.step == 2 and again.started_from == complex_.started_from
     with pytest.raises(ValueError, match="they must agree"):
         weights.save_encoder(whole.averaged, "first", {"examples": 8, "hours": 0.1})
-        trainer(tiny_corpus, geometry, tmp_path / "other", start="first", level="bins")
+        trainer(tiny_corpus, geometry, tmp_path / "other", start="first", phases="frame")
 
 
 def test_the_averaged_network_has_statistics_of_its_own_weights(tiny_corpus, geometry, tmp_path):
@@ -177,7 +177,7 @@ def test_the_averaged_network_has_statistics_of_its_own_weights(tiny_corpus, geo
     starts = batch_starts(run.starts, dataclasses.replace(run.recipe, batch=64 * 4), 0)
     segments, _ = run.averaged.normalise(tf.constant(tiny_corpus.read(starts)))
     first = keras.Model(model.input, model.get_layer("conv1_relu").output)
-    values = first(tf_stft.network_input(segments, geometry)).numpy().reshape(-1, gathered.size).astype(np.float64)
+    values = first(run.averaged.inputs(segments)[0]).numpy().reshape(-1, gathered.size).astype(np.float64)
     assert abs(gathered - values.mean(0)).max() > 0.1  # three steps gather next to nothing
     np.testing.assert_allclose(norm.moving_mean, values.mean(0), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, values.var(0), rtol=1e-3, atol=1e-4)

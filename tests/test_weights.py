@@ -19,7 +19,7 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 def stored(geometry, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     model = build_network("complex", geometry, equalised=True, seed=5)
-    encoder = ContextEncoder(model, geometry, "complex", "context")
+    encoder = ContextEncoder(model, geometry, "complex", "context", "continued")
     save_encoder(encoder, "music-complex", {"examples": 0}, folder)
     return encoder, folder
 
