@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,8 +13,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from typer.testing import CliRunner
 
 from ctxe_lib import training, weights
+from ctxe_lib.ablations import VARIANTS
+from ctxe_lib.cli import app
+from ctxe_lib.records import read_table
 from ctxe_lib.training import Recipe, Trainer, TrainingStopped, batch_starts, learning_rate, read_log
 
 RECIPE = Recipe(
@@ -190,3 +195,17 @@ def test_taking_the_best_network_leaves_the_log_whole(tiny_corpus, geometry, tmp
     run.train(progress=False)
     trainer(tiny_corpus, geometry, tmp_path / "run").result("best")
     assert read_log(tmp_path / "run")["step"].tolist() == [2, 4]
+
+
+def test_the_study_of_the_recipe_by_command(tiny_corpus, project_folders):
+    shutil.copytree(tiny_corpus.folder, project_folders / "data" / tiny_corpus.name)
+    output = project_folders / "complex-ablations.parquet"
+    arguments = ["ablate", str(output), "--kind", "complex", "--corpus", tiny_corpus.name, "--no-progress"]
+    result = CliRunner().invoke(app, [*arguments, "--steps", "1", "--batch", "2", "--validation-segments", "2"])
+    assert result.exit_code == 0, result.output
+    table, record = read_table(output, "ctxe ablate")
+    assert table["variant"].tolist() == list(VARIANTS["complex"]) and (table["examples"] == 2).all()
+    assert record["recipe"]["kind"] == "complex" and record["split"] == "validation"
+    assert record["data"] == tiny_corpus.fingerprint
+    recipes = (project_folders / "runs").glob("ablation-complex-*/recipe.json")
+    assert sorted(json.loads(recipe.read_text())["phases"] for recipe in recipes) == ["continued", "frame"]
