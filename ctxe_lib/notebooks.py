@@ -34,6 +34,7 @@ import yaml
 from traitlets.config import Config
 
 from ctxe_lib.paths import ROOT, data_folder, results_folder, weights_folder
+from ctxe_lib.provenance import link
 from ctxe_lib.quiet import quiet_stderr, without_greeting
 from ctxe_lib.records import environment
 
@@ -264,13 +265,14 @@ def _drop_stderr(notebook: nbformat.NotebookNode) -> None:
 
 
 def _data_of(file: Path) -> str:
-    """Which corpus an input is or was computed from; nothing for other inputs."""
+    """Which corpus an input is or was computed from, with a link to its record; nothing for other inputs."""
     if file.name == "corpus.json":
         corpus = json.loads(file.read_text("utf-8"))
-        return f"{corpus['name']} `{corpus['fingerprint'][:12]}`"
+        return f"{link('data', corpus['name'])} `{corpus['fingerprint'][:12]}`"
     if file.suffix == ".parquet":
         record = json.loads(file.with_suffix(".json").read_text("utf-8"))
-        return f"scores of {record['corpus']} `{record['data'][:12]}`"
+        group = "weights" if file.parent == weights_folder() else "results"
+        return f"{link(group, file.name)} from {record['corpus']} `{record['data'][:12]}`"
     return ""
 
 
@@ -280,8 +282,8 @@ def _closing_line(notebook: Notebook, parameters: dict[str, Any], profile: str, 
     versions = ", ".join(f"{name} {made['versions'][name]}" for name in _SHOWN_PACKAGES)
     hardware = f"{made['cores']} cores of {made['processor']} with {made['memory_gib']:.0f} GiB"
     return (
-        f"---\n*Run with the {profile} profile in {seconds:.0f} s on {hardware}. Data: {data}. "
-        f"Commit `{(made['commit'] or 'unknown')[:12]}`; Python {made['python']}, {versions}.*"
+        f"---\n*{link('notebooks', notebook.path.name)}, run with the {profile} profile in {seconds:.0f} s on "
+        f"{hardware}. Data: {data}. Commit `{(made['commit'] or 'unknown')[:12]}`; Python {made['python']}, {versions}.*"
     )
 
 

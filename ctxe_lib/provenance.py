@@ -132,6 +132,7 @@ def _notebooks(folder: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
         ]
         last = "".join(notebook["cells"][-1]["source"])
         made = last.removeprefix("---\n").strip("*").replace("`", "") if last.startswith("---\n") else ""
+        made = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", made)  # links lead to where they already are
         yield file.name, {"parameters": "\n".join(tagged), "started": run.get("start_time", ""), "run": made}
 
 

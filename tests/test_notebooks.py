@@ -53,7 +53,7 @@ def test_runs_only_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "01_a: done in" in said()
     assert outputs(out / "01_a.ipynb") == "aaa\n"
     executed = nbformat.read(out / "01_a.ipynb", as_version=4)
-    assert "Run with the p profile in" in executed.cells[-1].source
+    assert "run with the p profile in" in executed.cells[-1].source
     assert [file.name for file in out.iterdir()] == ["01_a.ipynb"]
     assert "01_a: up to date" in said()
     needed.write_text("2")

@@ -32,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cells = [
         {"source": ["music = 1\n", "seed = 2"], "metadata": {"tags": ["parameters"]}},
         {"source": "seed = 5", "metadata": {"tags": ["injected-parameters"]}},
-        {"source": "---\n*Run with the quick profile.*", "metadata": {}},
+        {"source": "---\n*[`notebooks/a`](../records.html#x), run with the quick profile.*", "metadata": {}},
     ]
     (tmp_path / "book").mkdir()
     (tmp_path / "book/03_x.ipynb").write_text(json.dumps({"metadata": {}, "cells": cells}))
@@ -63,7 +63,7 @@ def test_records_are_shown_whole(project: Path) -> None:
     assert f'm-magnitude <a href="#weights-m-magnitude"><code>{NETWORK}' in results
     assert f'<a href="#data-m"><code>{DATA}' in page("weights") and "3 entries, in the file" in page("data")
     ran = page("notebooks", project / "book")
-    assert "seed = 2\nseed = 5" in ran and "Run with the quick profile." in ran and "running" not in ran
+    assert "seed = 2\nseed = 5" in ran and "notebooks/a, run with the quick profile." in ran and "running" not in ran
     assert "none yet" in page("scores")
 
 
