@@ -283,7 +283,8 @@ def _closing_line(notebook: Notebook, parameters: dict[str, Any], profile: str, 
     hardware = f"{made['cores']} cores of {made['processor']} with {made['memory_gib']:.0f} GiB"
     return (
         f"---\n*{link('notebooks', notebook.path.name)}, run with the {profile} profile in {seconds:.0f} s on "
-        f"{hardware}. Data: {data}. Commit `{(made['commit'] or 'unknown')[:12]}`; Python {made['python']}, {versions}.*"
+        f"{hardware}. Data: {data}. Commit `{(made['commit'] or 'unknown')[:12]}`; "
+        f"Python {made['python']}, {versions}.*"
     )
 
 
