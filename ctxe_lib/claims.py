@@ -153,7 +153,7 @@ def _learnt(results: Results, names: list[str]) -> dict[str, dict[str, Any]]:
         card = weights.read_card(name)
         found[name] |= {
             "examples": card.get("examples"),
-            "vocoder": card["kind"] == "complex" and card["phases"] == "continued",
+            "vocoder": weights.uses_vocoder(card),
         }
     return found
 

@@ -47,7 +47,7 @@ def _scores(results: tables.Results) -> str:
 def _found(results: tables.Results) -> str:
     """How networks and hybrid compare with linear prediction, as a Markdown list."""
     lines = []
-    for name in ("magnitude", "hybrid"):
+    for name in ("magnitude", "complex", "hybrid"):
         for kind in tables.KINDS:
             try:
                 tables.paired(results, kind, name, "lpc", METRIC)

@@ -206,7 +206,8 @@ def readme() -> str:
 def _training() -> str:
     """What the networks of the table have seen, beside the paper's."""
     records = [_released(corpus)[1] for corpus in CORPORA.values()]
-    seen = {name: weights.read_card(name)["examples"] for record in records for name in record["weights"]}
+    cards = {name: weights.read_card(name) for record in records for name in record["weights"]}
+    seen = {name: card["examples"] for name, card in cards.items()}
     full = paper()["examples"]["steps"] * paper()["examples"]["batch"]
     networks = [f"{name} saw {count:,}" for name, count in sorted(seen.items()) if "-" in name]
     words = [
@@ -214,6 +215,8 @@ def _training() -> str:
     ]
     if networks:
         words.append(f"The paper's networks saw {full / 1e6:.0f} million examples; here {', '.join(networks)}.")
+    if any(map(weights.uses_vocoder, cards.values())):
+        words.append("The complex networks here give phases relative to a phase vocoder's; the paper's do without.")
     if "hybrid" in seen:
         words.append(f"The hybrid is this project's own, one for both kinds of sound: {seen['hybrid']:,} examples.")
     return "\n".join(words)

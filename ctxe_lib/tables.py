@@ -440,9 +440,11 @@ def network_notes(results: Results, kind: str) -> str:
         weight = method.weights_name(kind)
         if name not in scored or weight not in weights.available():
             continue
-        seen = weights.read_card(weight).get("examples", 0)
+        card = weights.read_card(weight)
+        seen = card.get("examples", 0)
         share = "" if method.shared else f", {100 * seen / full:.2g} % of the paper's"
-        note = f"{method.label} ({link('weights', weight)}): {seen:,} examples{share}"
+        vocoder = ", phases relative to a phase vocoder's" if weights.uses_vocoder(card) else ""
+        note = f"{method.label} ({link('weights', weight)}): {seen:,} examples{share}{vocoder}"
         try:
             mean, low, high = _compared(results, kind, name, "interpolation", "snr_ms")
         except NotMeasured:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,16 @@ from ctxe_lib.hybrid import Hybrid, Options, build_hybrid
 from ctxe_lib.networks import build_network
 from ctxe_lib.paths import weights_folder
 
-__all__ = ["available", "kernel_gains", "load_encoder", "note_test", "read_card", "save_encoder", "weight_names"]
+__all__ = [
+    "available",
+    "kernel_gains",
+    "load_encoder",
+    "note_test",
+    "read_card",
+    "save_encoder",
+    "uses_vocoder",
+    "weight_names",
+]
 
 
 def weight_names(model: keras.Model) -> list[str]:
@@ -111,6 +121,14 @@ def read_card(name: str, folder: Path | None = None) -> dict[str, Any]:
         )
     card: dict[str, Any] = json.loads(path.read_text())
     return card
+
+
+def uses_vocoder(card: Mapping[str, Any]) -> bool:
+    """Whether a network gives phases relative to those that a phase vocoder continues from the contexts.
+
+    See :func:`ctxe_lib.encoder.continued_phases`. That part of its output is not learnt.
+    """
+    return card["kind"] == "complex" and card["phases"] == "continued"
 
 
 def note_test(name: str, corpus: str, scores: dict[str, Any], folder: Path | None = None) -> None:

@@ -39,13 +39,16 @@ def scores(methods: tuple[str, ...] = ("lpc", "magnitude")) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+CARD = {"sha256": "w" * 64, "examples": 1234, "kind": "magnitude", "phases": "continued"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Scores of a tiny corpus, fresh and released, and the card of a network."""
     for name in ("results", "scores", "weights"):
         monkeypatch.setenv(f"CTXE_{name.upper()}", str(tmp_path / name))
         (tmp_path / name).mkdir()
-    (tmp_path / "weights/music-magnitude.json").write_text(json.dumps({"sha256": "w" * 64, "examples": 1234}))
+    (tmp_path / "weights/music-magnitude.json").write_text(json.dumps(CARD))
     (tmp_path / "weights/music-magnitude.safetensors").touch()
     monkeypatch.setattr(released, "CORPORA", {"music": "tiny"})
     write_table(tmp_path / "results/tiny.parquet", scores(), RECORD)

@@ -117,14 +117,22 @@ def test_notes_tell_which_networks_have_learnt(tmp_path, monkeypatch):
     rows = [(f"t{n % 4}", n, method, level + n / 10) for method, level in levels.items() for n in range(8)]
     table = pd.DataFrame(rows, columns=["cluster", "segment", "method", "snr_ms"])
     write_table(tmp_path / "m.parquet", table, RECORD)
-    for name in ("music-magnitude", "hybrid"):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "examples": 2_048_000}))
-        (tmp_path / f"{name}.safetensors").touch()
-    notes = tables.network_notes(Results({"music": "m", "instruments": "m"}, folder=tmp_path, draws=50), "music")
+
+    def notes_with(kinds, **card):
+        for name, kind in kinds.items():
+            facts = {"name": name, "kind": kind, "phases": "continued", "examples": 2_048_000, **card}
+            (tmp_path / f"{name}.json").write_text(json.dumps(facts))
+            (tmp_path / f"{name}.safetensors").touch()
+        return tables.network_notes(Results({"music": "m", "instruments": "m"}, folder=tmp_path, draws=50), "music")
+
+    notes = notes_with({"music-magnitude": "magnitude", "hybrid": "hybrid"})
     magnitude, hybrid = notes.split("interpolation. ")
     assert "2,048,000 examples, 1 % of the paper's; it has not learnt enough" in magnitude and "-4.0 dB" in magnitude
     assert "records.html#weights-hybrid" in hybrid and "it has learnt: +3.0 dB" in hybrid
     assert "Complex" not in notes, "no weights, no card"
+    assert "vocoder" not in notes, "they give no phases"
+    assert "% of the paper's, phases relative to a phase vocoder's; it has" in notes_with({"music-complex": "complex"})
+    assert "vocoder" not in notes_with({"music-complex": "complex"}, phases="frame")
 
 
 @pytest.mark.parametrize(("direction", "before"), [("centred", 128), ("forwards", 0), ("backwards", 256)])
