@@ -17,7 +17,7 @@ from ctxe_lib.corpus import Corpus, JoinedCorpus
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.training import Recipe, Trainer, build_encoder
 
-__all__ = ["VARIANTS", "ablate"]
+__all__ = ["VARIANTS", "ablate", "several_seeds"]
 
 _HYBRIDS: dict[str, dict[str, Any]] = {
     name: {"options": options}
@@ -56,6 +56,11 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 """What each variant of a network changes in its recipe, by what it is called; by the kind of network."""
 
 
+def several_seeds(first: int, count: int) -> dict[str, dict[str, int]]:
+    """Variants that differ by nothing but their seed: the yardstick for differences between the others."""
+    return {f"seed {seed}": {"seed": seed} for seed in range(first, first + count)}
+
+
 def ablate(
     recipe: Recipe,
     variants: Mapping[str, Mapping[str, Any]],
@@ -73,7 +78,8 @@ def ablate(
         What the variants vary; its learning rate rises over at most the first quarter of the steps and falls to zero
         over the last third.
     variants : mapping
-        A network's :data:`VARIANTS` or others: changed fields of the recipe by what the variant is called.
+        A network's :data:`VARIANTS`, :func:`several_seeds` or others: changed fields of the recipe by what the variant
+        is called.
     corpus : Corpus or JoinedCorpus
     folder : Path
         Where the runs are kept; those that are finished are not trained again.

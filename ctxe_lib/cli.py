@@ -128,10 +128,13 @@ def ablate(
     option: Annotated[list[str] | None, typer.Option(help="name=value for all variants; may be repeated.")] = None,
     validation_segments: Annotated[int, typer.Option(min=1, help="Validation segments to score.")] = 1024,
     seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=0, help="Instead of variants: the network as it is with so many seeds, from --seed on.")
+    ] = 0,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train variants of a network on equally many examples and compare them; the same command goes on after a stop."""
-    from ctxe_lib.ablations import VARIANTS
+    from ctxe_lib.ablations import VARIANTS, several_seeds
     from ctxe_lib.ablations import ablate as run
     from ctxe_lib.corpus import open_corpora
     from ctxe_lib.paths import data_folder, runs_folder
@@ -148,10 +151,12 @@ def ablate(
             recipe = Recipe.hybrid(corpus, steps, **shared)
         else:
             recipe = Recipe(kind=kind, corpus=corpus, steps=steps, **shared)
-        table = run(recipe, VARIANTS[kind], source, runs_folder(), progress=progress)
+        variants = several_seeds(seed, seeds) if seeds else VARIANTS[kind]
+        table = run(recipe, variants, source, runs_folder(), progress=progress)
     except (OSError, ValueError, TrainingStopped) as error:
         raise _fail(error) from None
-    record: dict[str, Any] = {"what": f"variants of the {kind} network", "corpus": source.name}
+    what = "seeds" if seeds else "variants"
+    record: dict[str, Any] = {"what": f"{what} of the {kind} network", "corpus": source.name}
     record |= {"data": source.fingerprint, "split": "validation", "steps": steps, **shared}
     record["recipe"] = dataclasses.asdict(recipe)
     write_table(output, table, record)

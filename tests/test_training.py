@@ -209,3 +209,17 @@ def test_the_study_of_the_recipe_by_command(tiny_corpus, project_folders):
     assert record["data"] == tiny_corpus.fingerprint
     recipes = (project_folders / "runs").glob("ablation-complex-*/recipe.json")
     assert sorted(json.loads(recipe.read_text())["phases"] for recipe in recipes) == ["continued", "frame"]
+
+
+def test_seeds_instead_of_variants_are_scored_on_the_same_segments(tiny_corpus, project_folders):
+    shutil.copytree(tiny_corpus.folder, project_folders / "data" / tiny_corpus.name)
+    output = project_folders / "seeds.parquet"
+    arguments = ["ablate", str(output), "--corpus", tiny_corpus.name, "--no-progress", "--seeds", "2", "--seed", "3"]
+    small = ["--option", "width=8", "--option", "blocks=1", "--validation-segments", "4", "--pool", "8"]
+    result = CliRunner().invoke(app, [*arguments, *small, "--steps", "2", "--batch", "4"])
+    assert result.exit_code == 0, result.output
+    table, record = read_table(output, "ctxe ablate")
+    assert table["variant"].tolist() == ["seed 3", "seed 4"] and record["what"] == "seeds of the hybrid network"
+    assert table["snr_ms"][0] != table["snr_ms"][1]  # different networks from
+    untrained = table["snr_ms"] - table["gain_ms"]  # the same estimate of the same segments
+    assert untrained[0] == pytest.approx(untrained[1], abs=1e-5)
