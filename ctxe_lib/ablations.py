@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ctxe_lib.corpus import Corpus, JoinedCorpus
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.training import Recipe, Trainer, build_encoder
 
-__all__ = ["VARIANTS", "ablate", "several_seeds"]
+__all__ = ["VARIANTS", "ablate", "several_seeds", "spread"]
 
 _HYBRIDS: dict[str, dict[str, Any]] = {
     name: {"options": options}
@@ -59,6 +60,27 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 def several_seeds(first: int, count: int) -> dict[str, dict[str, int]]:
     """Variants that differ by nothing but their seed: the yardstick for differences between the others."""
     return {f"seed {seed}": {"seed": seed} for seed in range(first, first + count)}
+
+
+def spread(scores: pd.Series, level: float = 0.95) -> tuple[float, float]:
+    """Where one more run with another seed would lie, from the scores of a few: a prediction interval.
+
+    Parameters
+    ----------
+    scores : pandas.Series [shape=(seeds,)]
+        Of at least two seeds; taken as normally distributed.
+    level : float
+        Probability of the interval.
+
+    Returns
+    -------
+    low, high : float
+    """
+    count = len(scores)
+    if count < 2:
+        raise ValueError(f"{count} seed(s) show no spread: run `ctxe ablate` with --seeds 3")
+    reach = stats.t.ppf((1 + level) / 2, count - 1) * scores.std() * (1 + 1 / count) ** 0.5
+    return float(scores.mean() - reach), float(scores.mean() + reach)
 
 
 def ablate(

@@ -556,7 +556,7 @@ class Trainer:
         }
 
     def _validation_segments(self) -> np.ndarray:
-        """As many segments of each corpus, spread over its tracks; the same whatever the seed, so that seeds compare."""
+        """As many segments of each corpus, over its tracks; the same whatever the seed, so that seeds compare."""
         segments, wanted = [], math.ceil(self.recipe.validation_segments / len(self.corpus.parts))
         for part in self.corpus.parts:
             tracks = int((part.tracks["split"] == "validation").sum())

@@ -3,12 +3,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
 from ctxe_lib import hybrid, inpaint, janssen, lpc, metrics, stft, tf_stft, weights
-from ctxe_lib.ablations import ablate
+from ctxe_lib.ablations import ablate, spread
 from ctxe_lib.cli import app
 from ctxe_lib.corpus import JoinedCorpus, open_corpora
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
@@ -176,6 +177,17 @@ def test_ablations_train_what_they_name(tiny_corpus, tmp_path):
     assert table["parameters"][1] < table["parameters"][0]
     start = table["snr_ms"] - table["gain_ms"]
     assert start[0] == pytest.approx(start[1]) and start[0] != pytest.approx(start[2])
+
+
+def test_the_spread_of_seeds_holds_the_share_it_says():
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(2000):
+        *few, one_more = rng.normal(3.0, 0.2, 4)
+        low, high = spread(pd.Series(few), 0.8)
+        inside += low < one_more < high
+    assert inside / 2000 == pytest.approx(0.8, abs=0.03)
+    with pytest.raises(ValueError, match="--seeds 3"):
+        spread(pd.Series([1.0]))
 
 
 def test_a_recipe_names_what_does_not_fit():
