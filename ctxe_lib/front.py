@@ -14,6 +14,7 @@ import numpy as np
 from ctxe_lib import claims, tables, weights
 from ctxe_lib.inpaint import METHODS
 from ctxe_lib.paths import results_folder
+from ctxe_lib.provenance import link
 
 __all__ = ["setup", "substitutions"]
 
@@ -67,14 +68,14 @@ def _found(results: tables.Results) -> str:
 
 
 def _data(results: tables.Results) -> str:
-    """What the numbers were computed from."""
+    """What the numbers were computed from, with links to their records."""
     parts = []
     for kind in tables.KINDS:
         table, record = results.table(kind), results.record(kind)
         rendered = ", rendered" if record["rendered"] else ""
         parts.append(
             f"{table['segment'].nunique()} gaps in {table['cluster'].nunique()} {tables.UNITS[kind]} of "
-            f"{record['corpus']}{rendered}"
+            f"{link('results', record['corpus'], book='.')}{rendered}"
         )
     return " and ".join(parts)
 

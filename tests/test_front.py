@@ -58,7 +58,8 @@ def test_claims_are_counted_and_data_named(results: Path) -> None:
     said = front.substitutions(results)
     assert said["claims"] == "**3** confirmed, **2** not confirmed"
     assert said["data"] == (
-        "20 gaps in 4 tracks of made-music and 20 gaps in 4 instruments of made-instruments, rendered"
+        "20 gaps in 4 tracks of [`results/made-music`](./records.html#results-made-music) and 20 gaps in 4 instruments "
+        "of [`results/made-instruments`](./records.html#results-made-instruments), rendered"
     )
 
 
