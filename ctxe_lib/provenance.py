@@ -27,7 +27,7 @@ LONG = 24
 
 
 def link(group: str, name: str, *, book: str = "..") -> str:
-    """Markdown that leads to a record.
+    """HTML that leads to a record: Sphinx takes what Markdown links to for a page that it must know.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def link(group: str, name: str, *, book: str = "..") -> str:
     ValueError
         If there is no such group.
     """
-    return f"[`{group}/{name}`]({book}/records.html#{_anchor(group, name)})"
+    return f'<a href="{book}/records.html#{_anchor(group, name)}"><code>{escape(group)}/{escape(name)}</code></a>'
 
 
 def linked(source: str) -> str:
@@ -132,7 +132,7 @@ def _notebooks(folder: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
         ]
         last = "".join(notebook["cells"][-1]["source"])
         made = last.removeprefix("---\n").strip("*").replace("`", "") if last.startswith("---\n") else ""
-        made = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", made)  # links lead to where they already are
+        made = re.sub("<[^>]*>", "", made)  # links lead to where they already are
         yield file.name, {"parameters": "\n".join(tagged), "started": run.get("start_time", ""), "run": made}
 
 

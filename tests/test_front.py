@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from ctxe_lib import claims, front
+from ctxe_lib.provenance import link
 from ctxe_lib.records import write_table
 
 LEVELS = {"music": {"lpc": 6.0, "magnitude": 8.0, "hybrid": 5.0}, "instruments": {"lpc": 30.0, "magnitude": 20.0}}
@@ -57,10 +58,8 @@ def test_findings_follow_from_the_scores(results: Path, monkeypatch: pytest.Monk
 def test_claims_are_counted_and_data_named(results: Path) -> None:
     said = front.substitutions(results)
     assert said["claims"] == "**3** confirmed, **2** not confirmed"
-    assert said["data"] == (
-        "20 gaps in 4 tracks of [`results/made-music`](./records.html#results-made-music) and 20 gaps in 4 instruments "
-        "of [`results/made-instruments`](./records.html#results-made-instruments), rendered"
-    )
+    music, instruments = (link("results", name, book=".") for name in ("made-music", "made-instruments"))
+    assert said["data"] == f"20 gaps in 4 tracks of {music} and 20 gaps in 4 instruments of {instruments}, rendered"
 
 
 def test_what_is_missing_is_said_with_its_command(

@@ -32,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cells = [
         {"source": ["music = 1\n", "seed = 2"], "metadata": {"tags": ["parameters"]}},
         {"source": "seed = 5", "metadata": {"tags": ["injected-parameters"]}},
-        {"source": "---\n*[`notebooks/a`](../records.html#x), run with the quick profile.*", "metadata": {}},
+        {"source": f"---\n*{link('notebooks', 'a')}, run with the quick profile.*", "metadata": {}},
     ]
     (tmp_path / "book").mkdir()
     (tmp_path / "book/03_x.ipynb").write_text(json.dumps({"metadata": {}, "cells": cells}))
@@ -48,7 +48,7 @@ def test_every_link_has_its_anchor(project: Path) -> None:
     targets = re.findall(r"#([\w-]+)", " ".join(links))
     assert len(targets) == 6 and set(targets) <= anchors
     assert set(re.findall('href="#([^"]+)"', pages)) == {"weights-m-magnitude", "data-m"}
-    assert link("results", "m", book=".") == "[`results/m`](./records.html#results-m)"
+    assert link("results", "m", book=".") == '<a href="./records.html#results-m"><code>results/m</code></a>'
     assert linked("paper.json") == "paper.json" and linked("") == ""
     with pytest.raises(ValueError, match="group='result' must be one of results, scores"):
         link("result", "m")

@@ -107,7 +107,7 @@ def test_rendering_aligns_marks_the_best_and_says_why_cells_are_empty(results):
 
 def test_caption_names_file_data_and_size(results):
     caption = tables.caption(results, "music")
-    assert "[`results/m.parquet`](../records.html#results-m): 20 segments of 4 tracks" in caption
+    assert 'href="../records.html#results-m"><code>results/m.parquet</code></a>: 20 segments of 4 tracks' in caption
     assert "`dddddddddddd`" in caption and "rendered" in caption
 
 
