@@ -46,9 +46,9 @@ def _scores(results: tables.Results) -> str:
 
 
 def _found(results: tables.Results) -> str:
-    """How networks and hybrid compare with linear prediction, as a Markdown list."""
+    """How the paper's better network and the hybrid compare with linear prediction, as a Markdown list."""
     lines = []
-    for name in ("magnitude", "complex", "hybrid"):
+    for name in ("magnitude", "hybrid"):
         for kind in tables.KINDS:
             try:
                 tables.paired(results, kind, name, "lpc", METRIC)
@@ -61,8 +61,8 @@ def _found(results: tables.Results) -> str:
         trained = tables.paper()["examples"]
         times = round(trained["steps"] * trained["batch"] / seen)
         lines.append(
-            f"- The networks of the paper's design were trained here on {seen:,} examples at most, one for each "
-            f"{times:,} that the authors' saw. What they score says little about the design."
+            f"- The paper's networks saw {seen:,} examples here at most, one for each {times:,} that the authors' saw: "
+            "what they score says little about their design."
         )
     return "\n".join(lines)
 

@@ -52,7 +52,7 @@ def test_findings_follow_from_the_scores(results: Path, monkeypatch: pytest.Monk
     assert found[0].startswith("- Magnitude network is above LPC on music: +2.0 dB")
     assert found[1].startswith("- Magnitude network is below LPC on instruments: -10.0 dB")
     assert found[2].startswith("- Hybrid is below LPC on music: -1.0 dB")
-    assert "on 204,800 examples at most, one for each 1,000 that" in found[3] and len(found) == 4
+    assert "204,800 examples here at most, one for each 1,000 that" in found[3] and len(found) == 4
 
 
 def test_claims_are_counted_and_data_named(results: Path) -> None:
