@@ -335,7 +335,7 @@ def table(
     shown = (
         frame.reset_index(drop=True)
         .style.hide(axis="index")
-        .format({name: f"{{:,.{places}f}}".format for name, places in digits.items()}, na_rep="–")
+        .format({name: f"{{:z,.{places}f}}".format for name, places in digits.items()}, na_rep="–")
     )
     shown = shown.set_table_attributes('class="dataframe"')
     aligned = {"text-align": "right", "font-variant-numeric": "tabular-nums"}

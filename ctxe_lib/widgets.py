@@ -231,7 +231,7 @@ def picture(place: Gap, fills: Mapping[str, np.ndarray], *, original: bool = Tru
             inside = slice(geometry.gap_samples.start - 1, geometry.gap_samples.stop + 1)
             right.plot(times[inside], restored[inside], color=_COLOURS.get(label, "#0072B2"), linewidth=0.9)
             values = place.scores(filled).items()
-            shown = ", ".join(f"{name[:-5]} {value:.1f} dB" for name, value in values if not np.isnan(value))
+            shown = ", ".join(f"{name[:-5]} {value:z.1f} dB" for name, value in values if not np.isnan(value))
             right.set_title(shown)
         plots.gap_mark(right, geometry)
         right.set(xlim=(middle - 56, middle + 56), yticks=[])
