@@ -58,7 +58,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def several_seeds(first: int, count: int) -> dict[str, dict[str, int]]:
-    """Variants that differ by nothing but their seed: the yardstick for differences between the others."""
+    """Variants that differ by nothing but their seed, from `first` on: the yardstick for the others' differences."""
     return {f"seed {seed}": {"seed": seed} for seed in range(first, first + count)}
 
 
@@ -75,6 +75,12 @@ def spread(scores: pd.Series, level: float = 0.95) -> tuple[float, float]:
     Returns
     -------
     low, high : float
+        In the unit of the scores.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two.
     """
     count = len(scores)
     if count < 2:
