@@ -16,9 +16,10 @@ from scipy import stats
 
 from ctxe_lib.corpus import Corpus, JoinedCorpus
 from ctxe_lib.geometry import Geometry
+from ctxe_lib.provenance import link
 from ctxe_lib.training import Recipe, Trainer, build_encoder
 
-__all__ = ["VARIANTS", "ablate", "several_seeds", "spread"]
+__all__ = ["VARIANTS", "ablate", "caption", "several_seeds", "spread"]
 
 _HYBRIDS: dict[str, dict[str, Any]] = {
     name: {"options": options}
@@ -87,6 +88,15 @@ def spread(scores: pd.Series, level: float = 0.95) -> tuple[float, float]:
         raise ValueError(f"{count} seed(s) show no spread: run `ctxe ablate` with --seeds 3")
     reach = stats.t.ppf((1 + level) / 2, count - 1) * scores.std() * (1 + 1 / count) ** 0.5
     return float(scores.mean() - reach), float(scores.mean() + reach)
+
+
+def caption(path: Path, record: Mapping[str, Any]) -> str:
+    """Where a table that `path` holds comes from, in Markdown, with a link to its record."""
+    return (
+        f"*From {link('weights', path.name)}: {record['what']}, {record['corpus']} (data `{record['data'][:12]}`), "
+        f"{record['steps'] * record['batch']:,} examples each, {record['validation_segments']} segments of validation "
+        f"tracks, one run a row, from seed {record['seed']}; commit `{(record['commit'] or 'unknown')[:12]}`.*"
+    )
 
 
 def ablate(

@@ -61,24 +61,23 @@ def continued_phases(inputs: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, 
     gap : tf.Tensor [shape=(n, gap_frames, bins), complex64]
         Of modulus 1, or 0 where the two sides cancel each other.
     """
-    sides, continuations, weights = [], [], []
     frames, gap = geometry.context_frames, geometry.gap_frames
-    last = geometry.stripped_frames - 1  # the last frame free of the gap, on the side after it counted backwards
+    last = geometry.stripped_frames - 1  # the last frame free of the gap, counted towards it
     steps = min(VOCODER_STEPS, last)
     fade = (tf.range(gap, 0, -1, tf.float32) / (gap + 1))[:, None]
+    sides, blended = [], []
     for side in range(2):
-        spectra = tf.complex(inputs[..., 2 * side], inputs[..., 2 * side + 1])
-        outwards = spectra if side == 0 else spectra[:, ::-1]
-        near, before = outwards[:, last - steps + 1 : last + 1], outwards[:, last - steps : last]
+        towards = slice(None, None, 1 - 2 * side)  # the gap: after it, time runs backwards
+        spectra = tf.complex(inputs[..., 2 * side], inputs[..., 2 * side + 1])[:, towards]
+        near, before = spectra[:, last - steps + 1 : last + 1], spectra[:, last - steps : last]
         advance = tf.math.angle(tf.reduce_sum(near * tf.math.conj(before), axis=1, keepdims=True))
-        edge = outwards[:, last : last + 1]
+        edge = spectra[:, last : last + 1]
         phase = tf.math.angle(edge) + advance * (tf.range(frames + gap, dtype=tf.float32)[:, None] - last)
         turns = tf.complex(tf.cos(phase), tf.sin(phase))
-        own, continued = turns[:, :frames], turns[:, last + 1 : last + 1 + gap]
-        sides.append(own if side == 0 else own[:, ::-1])
-        continuations.append(continued if side == 0 else continued[:, ::-1])
-        weights.append((fade if side == 0 else fade[::-1]) * (tf.abs(edge) + 1e-9))
-    blend = sum(tf.cast(w, tf.complex64) * turns for w, turns in zip(weights, continuations, strict=True))
+        sides.append(turns[:, :frames][:, towards])
+        weight = tf.cast(fade * (tf.abs(edge) + 1e-9), tf.complex64)
+        blended.append((weight * turns[:, last + 1 : last + 1 + gap])[:, towards])
+    blend = blended[0] + blended[1]
     return tf.stack(sides, axis=1), tf.math.divide_no_nan(blend, tf.cast(tf.abs(blend), tf.complex64))
 
 

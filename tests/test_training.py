@@ -16,7 +16,7 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 from ctxe_lib import training, weights
-from ctxe_lib.ablations import VARIANTS
+from ctxe_lib.ablations import VARIANTS, caption
 from ctxe_lib.cli import app
 from ctxe_lib.records import read_table
 from ctxe_lib.training import Recipe, Trainer, TrainingStopped, batch_starts, learning_rate, read_log
@@ -220,6 +220,8 @@ def test_seeds_instead_of_variants_are_scored_on_the_same_segments(tiny_corpus, 
     assert result.exit_code == 0, result.output
     table, record = read_table(output, "ctxe ablate")
     assert table["variant"].tolist() == ["seed 3", "seed 4"] and record["what"] == "seeds of the hybrid network"
-    assert table["snr_ms"][0] != table["snr_ms"][1]  # different networks from
-    untrained = table["snr_ms"] - table["gain_ms"]  # the same estimate of the same segments
+    assert table["snr_ms"][0] != table["snr_ms"][1]  # different networks
+    untrained = table["snr_ms"] - table["gain_ms"]  # from the same estimate of the same segments
     assert untrained[0] == pytest.approx(untrained[1], abs=1e-5)
+    said = caption(output, record)
+    assert 'href="../records.html#weights-seeds"' in said and "8 examples each, 4 segments" in said and "seed 3" in said
