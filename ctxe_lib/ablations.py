@@ -48,6 +48,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "a third of the rate": {"rate": 7e-4},
     "rate never falls": {"cooldown": 0},
     "no averaging": {"averaging": 0.0},
+    "layers in bfloat16": {"precision": "mixed"},
 }
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {

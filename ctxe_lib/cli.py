@@ -67,7 +67,7 @@ def train(
     validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.")] = None,
     validation_segments: Annotated[int | None, typer.Option(min=1, help="Validation segments to score.")] = None,
     precision: Annotated[
-        Literal["single", "mixed"], typer.Option(help="mixed: layers compute in bfloat16; for GPUs.")
+        Literal["single", "mixed"], typer.Option(help="mixed: layers compute in bfloat16; for GPUs, and CPUs with AMX.")
     ] = "single",
     strategy: Annotated[
         Literal["auto", "one", "mirrored", "multiworker"],

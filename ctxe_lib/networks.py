@@ -102,14 +102,14 @@ class SpectralDeconv2D(EqualisedDeconv2D):
         (time_taps, taps), (time_stride, stride), filters = self.kernel_size, self.strides, self.filters
         points = frequency + max(_reach(taps, stride))  # what wraps around falls outside the output
         lines = points // 2 + 1
-        spectra = tf.matmul(_fourier(np.arange(frequency), points), tf.reshape(inputs, [-1, frequency, channels]))
+        spectra = _times(_fourier(np.arange(frequency), points), tf.reshape(inputs, [-1, frequency, channels]))
         spectra = tf.reshape(spectra, [-1, lines, 2 * channels])  # real parts, then imaginary ones
         product = tf.matmul(tf.transpose(spectra, [1, 0, 2]), self._line_matrices(points))
         product = tf.reshape(product, [lines, batch, time, time_taps, 2 * stride * filters])
         summed = _add_in_time(product, time_stride)
         summed = tf.reshape(summed, [lines, batch * time * time_stride, 2, stride * filters])
         summed = tf.reshape(tf.transpose(summed, [1, 3, 0, 2]), [-1, 2 * lines])
-        signal = tf.matmul(summed, _inverse_fourier(frequency, points))
+        signal = _times(summed, _inverse_fourier(frequency, points))
         signal = tf.reshape(signal, [batch, time * time_stride, stride, filters, frequency])
         signal = tf.transpose(signal, [0, 1, 4, 2, 3])
         return tf.reshape(signal, [batch, time * time_stride, frequency * stride, filters])
@@ -125,7 +125,7 @@ class SpectralDeconv2D(EqualisedDeconv2D):
         for phase in range(stride):  # output stride * q + phase meets input q - (tap - phase - crop) / stride
             first = (phase + crop) % stride
             shifts = (np.arange(first, first + taps, stride) - phase - crop) // stride
-            spectrum = tf.matmul(_fourier(shifts, points), residues[first])
+            spectrum = _times(_fourier(shifts, points), residues[first])
             phases.append(tf.reshape(spectrum, [lines, 2, channels, time_taps, self.filters]))
         real, imag = tf.unstack(tf.concat(phases, axis=-1), axis=1)
         matrix = tf.concat([tf.concat([real, imag], axis=-1), tf.concat([-imag, real], axis=-1)], axis=1)
@@ -154,7 +154,7 @@ class SpectralConv2D(keras.layers.Conv2D):
             _fourier(index // stride, points).reshape(lines, 2, frequency).transpose(2, 0, 1)
         )
         rows = tf.reshape(tf.transpose(inputs, [0, 1, 3, 2]), [-1, frequency])
-        spectra = tf.matmul(rows, transform.reshape(frequency, -1))
+        spectra = _times(rows, transform.reshape(frequency, -1))
         spectra = tf.reshape(spectra, [batch, time, channels, lines, 2 * stride])
         spectra = tf.transpose(spectra, [3, 0, 1, 4, 2])  # [lines, n, time, phase and part, channels]
         spectra = tf.reshape(spectra, [lines, batch, time, 2 * stride * channels])
@@ -171,7 +171,7 @@ class SpectralConv2D(keras.layers.Conv2D):
         placed[:, :, phase, np.arange(taps)] = _fourier(-ahead, points).reshape(lines, 2, taps)
         kernel = tf.transpose(tf.convert_to_tensor(self.kernel), [1, 0, 2, 3])
         kernel = tf.pad(kernel, [[0, 0], [0, groups * time_stride - time_taps], [0, 0], [0, 0]])
-        matrix = tf.matmul(placed.reshape(-1, taps), tf.reshape(kernel, [taps, -1]))
+        matrix = _times(placed.reshape(-1, taps), tf.reshape(kernel, [taps, -1]))
         matrix = tf.reshape(matrix, [lines, 2, stride, groups * time_stride, channels, filters])
         real, imag = tf.unstack(tf.transpose(matrix, [1, 0, 3, 2, 4, 5]))  # [lines, frames, phase, channels, filters]
         matrix = tf.concat([tf.stack([real, -imag], axis=3), tf.stack([imag, real], axis=3)], axis=-1)
@@ -179,7 +179,7 @@ class SpectralConv2D(keras.layers.Conv2D):
         product = tf.reshape(product, [lines, batch * times, 2, filters])
         product = tf.reshape(tf.transpose(product, [1, 3, 0, 2]), [-1, 2 * lines])
         signal = tf.reshape(
-            tf.matmul(product, _inverse_fourier(frequencies, points)), [batch, times, filters, frequencies]
+            _times(product, _inverse_fourier(frequencies, points)), [batch, times, filters, frequencies]
         )
         return self.activation(tf.transpose(signal, [0, 1, 3, 2]) + self.bias)
 
@@ -205,10 +205,11 @@ class WinogradDeconv2D(EqualisedDeconv2D):
             )
         axes = (_winograd_kernel(*axis) for axis in zip(self.kernel_size, strides, strict=True))
         transform = np.einsum("ipt,jqu->ijpqtu", *axes).reshape(-1, taps).astype(np.float32)
-        kernel = tf.matmul(transform, tf.reshape(self.effective_kernel, [taps, -1]))
-        tiles = tf.reshape(_winograd_tiles(inputs), [36, -1, channels])
+        kernel = _times(transform, tf.reshape(self.effective_kernel, [taps, -1]))
+        cut = _compiled_tiles if inputs.dtype == tf.float32 else _multiplied_tiles  # compiled, bfloat16 is slow
+        tiles = tf.reshape(cut(inputs), [36, -1, channels])
         product = tf.matmul(tiles, tf.reshape(kernel, [36, -1, channels]), transpose_b=True)
-        outputs = tf.matmul(np.kron(WINOGRAD_OUTPUT, WINOGRAD_OUTPUT), tf.reshape(product, [36, -1]))
+        outputs = _times(np.kron(WINOGRAD_OUTPUT, WINOGRAD_OUTPUT), tf.reshape(product, [36, -1]))
         outputs = tf.reshape(outputs, [4, 4, -1, height // 4, width // 4, *strides, self.filters])
         outputs = tf.transpose(outputs, [2, 3, 0, 5, 4, 1, 6, 7])  # [n, tile, row, phase, tile, column, phase, filters]
         return tf.reshape(outputs, [-1, height * strides[0], width * strides[1], self.filters])
@@ -226,7 +227,7 @@ WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_OUTPUT = (
 
 
 @tf.function(jit_compile=True)  # compiled, a transform is one pass over memory
-def _winograd_tiles(inputs: tf.Tensor) -> tf.Tensor:
+def _compiled_tiles(inputs: tf.Tensor) -> tf.Tensor:
     """Transformed 6 x 6 tiles of [n, height, width, channels]: [6, 6, n, height / 4, width / 4, channels]."""
 
     def combine(samples: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -236,6 +237,36 @@ def _winograd_tiles(inputs: tf.Tensor) -> tf.Tensor:
     x = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
     x = tf.stack(combine([x[:, i : i + height - 3 : 4] for i in range(6)]))
     return tf.stack(combine([x[:, :, :, i : i + width - 3 : 4] for i in range(6)]), axis=1)
+
+
+@tf.custom_gradient
+def _multiplied_tiles(inputs: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """The same tiles by one matrix product, [36, samples], and the gradient, which adds them up where they overlap."""
+    height, width, channels = inputs.shape[1:]
+    transform = tf.cast(np.kron(WINOGRAD_INPUT, WINOGRAD_INPUT), inputs.dtype)
+
+    def cut(x: tf.Tensor) -> tf.Tensor:
+        """[rows, blocks + 1, 4, values] to [rows, blocks, 6, values]: each block with the next one's first two."""
+        return tf.concat([x[:, :-1], x[:, 1:, :2]], axis=2)
+
+    def add(x: tf.Tensor) -> tf.Tensor:
+        """The adjoint of `cut`."""
+        own, next_ones = [[0, 0], [0, 1], [0, 0], [0, 0]], [[0, 0], [1, 0], [0, 0], [0, 0]]
+        shared = tf.pad(x[:, :, :2], own) + tf.pad(x[:, :, 4:], next_ones)
+        return tf.concat([shared, tf.pad(x[:, :, 2:4], own)], axis=2)
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        x = tf.matmul(transform, tf.reshape(upstream, [36, -1]), transpose_a=True)
+        x = tf.transpose(tf.reshape(x, [6, 6, -1, width // 4, channels]), [2, 0, 3, 1, 4])
+        x = add(tf.reshape(x, [-1, width // 4, 6, channels]))
+        x = add(tf.reshape(x, [-1, height // 4, 6, (width + 4) * channels]))
+        return tf.reshape(x, [-1, height + 4, width + 4, channels])[:, 1:-3, 1:-3]
+
+    x = tf.pad(inputs, [[0, 0], [1, 3], [1, 3], [0, 0]])
+    x = cut(tf.reshape(x, [-1, height // 4 + 1, 4, (width + 4) * channels]))
+    x = cut(tf.reshape(x, [-1, width // 4 + 1, 4, channels]))
+    x = tf.transpose(tf.reshape(x, [-1, 6, width // 4, 6, channels]), [1, 3, 0, 2, 4])
+    return tf.matmul(transform, tf.reshape(x, [36, -1])), gradient
 
 
 def _winograd_kernel(taps: int, stride: int) -> np.ndarray:
@@ -264,12 +295,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
         def fill(x: tf.Tensor) -> tf.Tensor:
             x = tf.convert_to_tensor(x)
-            return tf.concat([x, tf.zeros((*tf.unstack(tf.shape(x)[:-1]), filling))], axis=-1) if filling else x
+            zeros = tf.zeros((*tf.unstack(tf.shape(x)[:-1]), filling), x.dtype)
+            return tf.concat([x, zeros], axis=-1) if filling else x
 
         x, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=fill(tf.reshape(inputs, [-1, 1, 1, channels])),
-            scale=fill(self.gamma),
-            offset=fill(self.beta),
+            scale=fill(tf.cast(self.gamma, tf.float32)),
+            offset=fill(tf.cast(self.beta, tf.float32)),
             mean=tf.zeros(0),
             variance=tf.zeros(0),
             epsilon=self.epsilon,
@@ -282,6 +314,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         if filling:
             x, _ = tf.split(x, [channels, filling], axis=-1)
         return tf.reshape(x, tf.shape(inputs))
+
+
+def _times(left: Any, right: Any) -> tf.Tensor:
+    """Matrix product of a constant array and a tensor, or the other way round, in the tensor's precision."""
+    dtype = left.dtype if isinstance(right, np.ndarray) else right.dtype
+    return tf.matmul(tf.cast(left, dtype), tf.cast(right, dtype))
 
 
 def _same_padding(taps: int, stride: int) -> int:

@@ -95,6 +95,36 @@ def test_fast_layer_is_the_plain_one(plain, fast, shape, filters, kernel, stride
         assert relative(a, b) < 1e-5
 
 
+def test_both_ways_to_winograds_tiles_agree():
+    x = np.random.default_rng(0).standard_normal((2, 8, 12, 5)).astype(np.float32)
+    wanted, got = (
+        output_and_gradients(lambda x, f=f: tf.reshape(f(x), [36, -1]), x, [])
+        for f in (networks._compiled_tiles, networks._multiplied_tiles)
+    )
+    assert relative(got[0], wanted[0]) < 1e-6
+    assert relative(got[1], wanted[1]) < 1e-6
+
+
+def test_in_bfloat16_fast_layers_err_as_plain_ones_do(pairs):
+    single, x, errors = pairs["magnitude"][1], inputs(Geometry(), 4), {}
+    wanted = output_and_gradients(functools.partial(single, training=True), x, single.trainable_variables)
+    policy = keras.config.dtype_policy()
+    for layers in ("plain", "fast"):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            mixed = build_network("magnitude", Geometry(), layers=layers, seed=1)
+        finally:
+            keras.config.set_dtype_policy(policy)
+        mixed.set_weights(single.get_weights())
+        assert {v.dtype for v in mixed.variables} == {"float32"}
+        got = output_and_gradients(
+            lambda x, f=mixed: tf.cast(f(x, training=True), tf.float32), x, mixed.trainable_variables
+        )
+        errors[layers] = [relative(a, b) for a, b in zip(got, wanted, strict=True)]
+    for plain, fast in zip(errors["plain"], errors["fast"], strict=True):
+        assert 0.005 < fast < 2 * plain
+
+
 def test_equalised_layer_is_keras_transposed_convolution():
     ours, theirs = networks.EqualisedDeconv2D(3, (5, 7), 2, "same", gain=0.5), keras.layers.Conv2DTranspose(
         3, (5, 7), 2, "same"
