@@ -44,7 +44,7 @@ NOT_SCORING := ablations claims claims_page cli costs front leaderboard listen m
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
 NETWORKS := $(wildcard $(or $(CTXE_WEIGHTS),weights)/*.safetensors)
 RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \
-	results/$(corpus)-gaps.parquet results/$(corpus)-overfit.parquet)
+	results/$(corpus)-gaps.parquet results/$(corpus)-overfit.parquet results/$(corpus)-seeds.parquet)
 CORPORA := $(MUSIC:%=data/%/corpus.json) $(INSTRUMENTS:%=data/%/corpus.json)
 NOTEBOOKS := $(wildcard notebooks/[0-9][0-9]_*.ipynb)
 EXECUTED := $(NOTEBOOKS:%=book/%)
@@ -102,6 +102,9 @@ results/%-gaps.parquet: data/%/corpus.json $(NETWORKS) $(SCORING)
 
 results/%-overfit.parquet: data/%/corpus.json $(NETWORKS) $(SCORING)
 	@$(BIN)/ctxe overfit $@ --corpus $*
+
+results/%-seeds.parquet: data/%/corpus.json $(NETWORKS) $(SCORING)
+	@$(BIN)/ctxe seeds $@ --corpus $* --per-track $(PER_TRACK)
 
 notebooks: results | $(READY) ## execute the notebooks whose inputs changed (ONLY=02 for one)
 	@$(BIN)/python -m ctxe_lib.notebooks --profile $(PROFILE) -p music=$(MUSIC) -p instruments=$(INSTRUMENTS) \

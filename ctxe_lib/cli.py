@@ -1,7 +1,7 @@
 """Command line of the library: repair recordings, train networks, score methods.
 
-``ctxe repair``; ``train``, ``ablate``, ``export``; ``evaluate``, ``gaps``, ``overfit``, ``challenge``, ``leaderboard``,
-``release``.
+``ctxe repair``; ``train``, ``ablate``, ``export``; ``evaluate``, ``gaps``, ``overfit``, ``seeds``, ``challenge``,
+``leaderboard``, ``release``.
 """
 
 from __future__ import annotations
@@ -321,6 +321,20 @@ def overfit(
     from ctxe_lib.experiments import overfitting
 
     _write_results(overfitting, output, corpus, segments=segments, seed=seed, progress=progress)
+
+
+@app.command()
+def seeds(
+    output: Annotated[Path, typer.Argument(help="Table to write, ending in .parquet.")],
+    corpus: CorpusName = "music-quick",
+    per_track: Annotated[int, typer.Option(min=1, help="Segments per track.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of the selection of segments.")] = 0,
+    progress: Annotated[bool, typer.Option(help="Show progress bars.")] = True,
+) -> None:
+    """Score the hybrid and those trained as it was from other seeds."""
+    from ctxe_lib.experiments import other_seeds
+
+    _write_results(other_seeds, output, corpus, per_track=per_track, seed=seed, progress=progress)
 
 
 @app.command()

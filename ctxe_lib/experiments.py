@@ -1,6 +1,6 @@
-"""The paper's two experiments beside its main tables: other gap durations (section 4.4) and overfitting (Table 3).
+"""Beside the main tables: other gap durations (section 4.4), overfitting (Table 3), and the hybrid from other seeds.
 
-Both write a table of scores per segment with its record, as :mod:`ctxe_lib.evaluation` does.
+Each writes a table of scores per segment with its record, as :mod:`ctxe_lib.evaluation` does.
 
 Gap durations
 -------------
@@ -23,13 +23,22 @@ import pandas as pd
 
 from ctxe_lib import metrics, stft, weights
 from ctxe_lib.corpus import SPLITS, Corpus
-from ctxe_lib.evaluation import describe, fill, record_of, score, trained_on
+from ctxe_lib.evaluation import describe, excerpts, fill, odg, record_of, score, trained_on
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.inpaint import METHODS, available_methods
 from ctxe_lib.parallel import map_batches
 from ctxe_lib.records import write_table
 
-__all__ = ["ENLARGEMENTS", "GAPS_MS", "NETWORK_GAPS_MS", "SLOW", "enlarge", "gap_durations", "overfitting"]
+__all__ = [
+    "ENLARGEMENTS",
+    "GAPS_MS",
+    "NETWORK_GAPS_MS",
+    "SLOW",
+    "enlarge",
+    "gap_durations",
+    "other_seeds",
+    "overfitting",
+]
 
 GAPS_MS = (8, 16, 24, 32, 48, 64, 80, 96)
 """Durations of the gaps, in ms; the paper has 48 and 64."""
@@ -232,5 +241,63 @@ def overfitting(
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
     what = "SNR of raw outputs, all splits"
     record = record_of(corpus, table, what, names, seconds, segments_per_split=segments, seed=seed)
+    write_table(path, table, record)
+    return table
+
+
+def other_seeds(
+    corpus: Corpus, path: Path, *, per_track: int = 10, seed: int = 0, progress: bool = True
+) -> pd.DataFrame:
+    """Score the hybrid, and those trained as it was from other seeds, on the segments of the main scores.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    path : Path
+        Of the table, ending in ``.parquet``.
+    per_track : int
+        Segments per track, as in :func:`ctxe_lib.evaluation.evaluate`.
+    seed : int
+        Of the selection.
+    progress : bool
+
+    Returns
+    -------
+    pandas.DataFrame
+        corpus, split, track, group, cluster, segment, network (name of its weights), network_seed, trained_on, snr_td,
+        snr_ms, odg; empty where there is no hybrid.
+
+    Raises
+    ------
+    ValueError
+        If there are no test segments.
+    """
+    kind, geometry, names = trained_on(corpus), corpus.geometry, weights.seeds_of("hybrid")
+    starts = corpus.select("test", per_track, seed)
+    if not len(starts):
+        raise ValueError(f"corpus {corpus.name} has no segments in its test split")
+    described = describe(corpus, starts, "test")
+    segments = corpus.read(starts).astype(np.float64)
+    cards, gaps, seconds = {}, {}, {}
+    for name in names:
+        begin = time.monotonic()
+        encoder, cards[name] = weights.load_encoder(name)
+        gaps[name] = map_batches(encoder.predict, segments, progress=progress, label=f"{corpus.name} {name}")
+        seconds[name] = time.monotonic() - begin
+    begin = time.monotonic()
+    audio = excerpts(corpus, starts, geometry)[0]
+    grades = odg(audio, gaps, geometry, n_jobs=-1, progress=progress, label=f"{corpus.name} ODG")
+    seconds["odg"] = time.monotonic() - begin
+    parts = [
+        described.assign(network=name, network_seed=cards[name]["recipe"]["seed"], trained_on=kind)
+        .join(pd.DataFrame(score(segments, gaps[name], geometry)))
+        .assign(odg=grades[name])
+        for name in names
+    ]
+    columns = [*described.columns, "network", "network_seed", "trained_on", "snr_td", "snr_ms", "odg"]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    settings = {"split": "test", "per_track": per_track, "seed": seed}
+    record = record_of(corpus, table, "scores of the hybrid from several seeds", [], seconds, **settings)
+    record["weights"] = {name: card["sha256"] for name, card in cards.items()}
     write_table(path, table, record)
     return table

@@ -46,6 +46,7 @@ __all__ = [
     "paper",
     "paper_value",
     "score_table",
+    "seed_table",
     "sentence",
     "short_gaps",
     "show",
@@ -59,6 +60,7 @@ COMMANDS = {
     "": "ctxe evaluate results/{0}.parquet --corpus {0}",
     "gaps": "ctxe gaps results/{0}-gaps.parquet --corpus {0}",
     "overfit": "ctxe overfit results/{0}-overfit.parquet --corpus {0}",
+    "seeds": "ctxe seeds results/{0}-seeds.parquet --corpus {0}",
 }
 """What makes each table of results, by the ending of its name."""
 
@@ -123,7 +125,7 @@ class Results:
     _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def path(self, kind: str, what: str = "") -> Path:
-        """File of a table: ``what`` is empty for the scores, else ``gaps`` or ``overfit``."""
+        """File of a table: ``what`` is empty for the scores, else a key of :data:`COMMANDS`."""
         return self.folder / f"{self.corpora[kind]}{'-' * bool(what)}{what}.parquet"
 
     def table(self, kind: str, what: str = "") -> pd.DataFrame:
@@ -263,6 +265,18 @@ def score_table(results: Results, kind: str, metric: str) -> pd.DataFrame:
     """
     number = "5" if metric == "snr_td" else "4"
     return _beside(results, results.summary(results.table(kind), metric), number, kind, metric=metric)
+
+
+def seed_table(results: Results, kind: str) -> pd.DataFrame:
+    """The hybrid and those trained as it was from other seeds, on the same segments: seed, snr_ms, snr_td, odg (means).
+
+    Raises
+    ------
+    NotMeasured
+        If they have not been scored.
+    """
+    means = results.table(kind, "seeds").groupby("network_seed")[["snr_ms", "snr_td", "odg"]].mean()
+    return means.rename_axis("seed").reset_index()
 
 
 def enlargements_averaged(table: pd.DataFrame) -> pd.DataFrame:
@@ -444,7 +458,9 @@ def network_notes(results: Results, kind: str) -> str:
         seen = card.get("examples", 0)
         share = "" if method.shared else f", {100 * seen / full:.2g} % of the paper's"
         vocoder = ", phases relative to a phase vocoder's" if weights.uses_vocoder(card) else ""
-        note = f"{method.label} ({link('weights', weight)}): {seen:,} examples{share}{vocoder}"
+        runs = len(weights.seeds_of(weight))
+        seeds = "one seed" if runs == 1 else f"one of {runs} seeds"
+        note = f"{method.label} ({link('weights', weight)}): {seen:,} examples{share}, {seeds}{vocoder}"
         try:
             mean, low, high = _compared(results, kind, name, "interpolation", "snr_ms")
         except NotMeasured:
@@ -546,7 +562,7 @@ def caption(results: Results, kind: str, what: str = "") -> str:
     return (
         f"*From {link('results', results.path(kind, what).name)}: {len(per_method):,} segments of "
         f"{per_method['cluster'].nunique()} {UNITS[kind]} of {record['corpus']} "
-        f"(data `{record['data'][:12]}`{networks}), one seed ({record['seed']}), commit "
+        f"(data `{record['data'][:12]}`{networks}), segments chosen by one seed ({record['seed']}), commit "
         f"`{(record['commit'] or 'unknown')[:12]}`, computed in {total_seconds(record):.0f} s on "
         f"{record['cores']} cores. "
         f"Intervals: bootstrap over {UNITS[kind]}.{rendered}*"

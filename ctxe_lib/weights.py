@@ -32,6 +32,7 @@ __all__ = [
     "note_test",
     "read_card",
     "save_encoder",
+    "seeds_of",
     "uses_vocoder",
     "weight_names",
 ]
@@ -102,6 +103,11 @@ def available(folder: Path | None = None) -> list[str]:
     """Names of the trained networks in a folder (``weights/`` by default), sorted."""
     folder = folder or weights_folder()
     return sorted(path.stem for path in folder.glob("*.json") if path.with_suffix(".safetensors").exists())
+
+
+def seeds_of(name: str, folder: Path | None = None) -> list[str]:
+    """Names of a network and of those trained as it was from other seeds, ``<name>-seed-<seed>``; those there are."""
+    return [other for other in available(folder) if other == name or other.startswith(f"{name}-seed-")]
 
 
 def read_card(name: str, folder: Path | None = None) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def test_full_run_does_every_step_and_goes_on_where_it_stopped(checkout: Path) -
     } | {"hybrid"}
     tables = {path.name for path in (checkout / "results").iterdir()}
     names = ("music-fma", "instruments-nsynth")
-    assert tables == {f"{name}{what}.parquet" for name in names for what in ("", "-gaps", "-overfit")}
+    assert tables == {f"{name}{what}.parquet" for name in names for what in ("", "-gaps", "-overfit", "-seeds")}
     assert calls[-2] == (
         "python -m ctxe_lib.notebooks --profile paper -p music=music-fma -p instruments=instruments-nsynth"
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from ctxe_lib import cli, experiments, lpc, tables, weights
+from ctxe_lib.evaluation import evaluate
 from ctxe_lib.inpaint import METHODS, inpaint
 from ctxe_lib.metrics import snr_td
 from ctxe_lib.records import read_table, write_table
@@ -127,11 +129,17 @@ def test_notes_tell_which_networks_have_learnt(tmp_path, monkeypatch):
 
     notes = notes_with({"music-magnitude": "magnitude", "hybrid": "hybrid"})
     magnitude, hybrid = notes.split("interpolation. ")
-    assert "2,048,000 examples, 1 % of the paper's; it has not learnt enough" in magnitude and "-4.0 dB" in magnitude
+    assert (
+        "2,048,000 examples, 1 % of the paper's, one seed; it has not learnt enough" in magnitude
+        and "-4.0 dB" in magnitude
+    )
     assert "records.html#weights-hybrid" in hybrid and "it has learnt: +3.0 dB" in hybrid
     assert "Complex" not in notes, "no weights, no card"
     assert "vocoder" not in notes, "they give no phases"
-    assert "% of the paper's, phases relative to a phase vocoder's; it has" in notes_with({"music-complex": "complex"})
+    assert "one of 2 seeds" in notes_with({"hybrid-seed-1": "hybrid"}) and "seed-1" not in notes
+    assert "% of the paper's, one seed, phases relative to a phase vocoder's; it has" in notes_with(
+        {"music-complex": "complex"}
+    )
     assert "vocoder" not in notes_with({"music-complex": "complex"}, phases="frame")
 
 
@@ -213,7 +221,37 @@ def test_networks_enlarge_shorter_gaps(tiny_corpus, project_folders, monkeypatch
     assert np.isfinite(tables.short_gaps(results, "music").set_index("method").loc["magnitude", "mean"])
 
 
+@pytest.mark.parametrize("names", [["hybrid", "hybrid-seed-4"], []])
+def test_seeds_are_scored_on_the_segments_of_the_main_scores(tiny_corpus, project_folders, monkeypatch, names):
+    (project_folders / "data/tiny").symlink_to(tiny_corpus.folder)
+    scale = {name: 0.5 + n for n, name in enumerate(names)}  # of the true audio in the gap
+    for name in [*names, "music-magnitude"]:
+        card = {"sha256": f"of {name}", "recipe": {"seed": 4 if "4" in name else 0}}
+        (project_folders / f"weights/{name}.json").write_text(json.dumps(card))
+        (project_folders / f"weights/{name}.safetensors").touch()
+
+    def load(name):
+        gap = tiny_corpus.geometry.gap_samples
+        return SimpleNamespace(predict=lambda segments: scale[name] * segments[:, gap]), weights.read_card(name)
+
+    monkeypatch.setattr(weights, "load_encoder", load)
+    output = project_folders / "tiny-seeds.parquet"
+    done = CliRunner().invoke(cli.app, ["seeds", str(output), "--corpus", "tiny", "--per-track", "2", "--no-progress"])
+    assert done.exit_code == 0, done.output
+    table, record = read_table(output, "")
+    assert record["weights"] == {name: f"of {name}" for name in names}
+    starts = tiny_corpus.select("test", 2, 0)
+    assert list(table["segment"]) == list(starts) * len(names)
+    shown = tables.seed_table(Results({"music": "tiny"}, folder=project_folders), "music")
+    assert list(shown["seed"]) == [0, 4][: len(names)]
+    if names:
+        assert shown["snr_td"].to_numpy() == pytest.approx([20 * np.log10(2)] * 2, abs=1e-4)
+        evaluate(tiny_corpus, project_folders / "s.parquet", methods=["lpc"], per_track=2, n_jobs=1, progress=False)
+        assert set(pd.read_parquet(project_folders / "s.parquet")["segment"]) == set(table["segment"])
+        assert table["odg"].notna().any()
+
+
 def test_commands_say_what_is_wrong(project_folders):
-    for command in ("gaps", "overfit"):
+    for command in ("gaps", "overfit", "seeds"):
         result = CliRunner().invoke(cli.app, [command, "x.csv"])
         assert result.exit_code == 1 and "must end in .parquet" in result.output

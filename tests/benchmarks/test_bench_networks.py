@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,12 +17,18 @@ from ctxe_lib.losses import weighted_nmse
 from ctxe_lib.networks import build_network
 
 BATCH = 32
+CPU = Path("/proc/cpuinfo")
 
 
-def work(layers: str, task: str) -> Callable[[tf.Tensor], tf.Tensor]:
+def work(layers: str, task: str, policy: str = "float32") -> Callable[[tf.Tensor], tf.Tensor]:
     """A whole training step or prediction from samples, with its STFT, loss and optimizer."""
     geometry = Geometry()
-    model = build_network("magnitude", geometry, layers=layers, equalised=True, seed=0)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build_network("magnitude", geometry, layers=layers, equalised=True, seed=0)
+    finally:
+        keras.config.set_dtype_policy(before)
     optimizer = keras.optimizers.Adam(1e-4)
     optimizer.build(model.trainable_variables)
 
@@ -32,7 +39,7 @@ def work(layers: str, task: str) -> Callable[[tf.Tensor], tf.Tensor]:
         target = tf.abs(tf_stft.gap_coefficients(segments, geometry))[..., None]
         with tf.GradientTape() as tape:
             output = model(tf_stft.network_input(segments, geometry), training=True)
-            loss = tf.reduce_mean(weighted_nmse(target, output))
+            loss = tf.reduce_mean(weighted_nmse(target, tf.cast(output, tf.float32)))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
@@ -40,16 +47,32 @@ def work(layers: str, task: str) -> Callable[[tf.Tensor], tf.Tensor]:
     return tf.function({"training": train, "inference": predict}[task])
 
 
+def run(step: Callable[[tf.Tensor], tf.Tensor], segments: tf.Tensor) -> None:
+    step(segments).numpy()
+
+
 @pytest.mark.parametrize(("task", "least"), [("training", 2.0), ("inference", 2.5)])
 def test_fast_against_plain(task: str, least: float, compare: Callable[..., dict[str, Any]]) -> None:
     segments = tf.random.stateless_normal((BATCH, Geometry().length), (0, 0)) * 0.1
     fast, plain = (work(layers, task) for layers in ("fast", "plain"))
 
-    def run(step: Callable[[tf.Tensor], tf.Tensor]) -> None:
-        step(segments).numpy()
-
-    run(plain)  # traces before it is timed
-    others = {"plain Keras layers": partial(run, plain)}
+    run(plain, segments)  # traces before it is timed
+    others = {"plain Keras layers": partial(run, plain, segments)}
     options = {"items": BATCH, "unit": "example", "rounds": 5}
-    row = compare(f"Magnitude network, {task}, all cores", partial(run, fast), others, **options)
+    row = compare(f"Magnitude network, {task}, all cores", partial(run, fast, segments), others, **options)
     assert row["alternatives"]["plain Keras layers"]["ratio"] > least
+
+
+@pytest.mark.skipif(
+    not CPU.exists() or "amx_bf16" not in CPU.read_text(), reason="this processor multiplies no matrices of bfloat16"
+)
+def test_bfloat16_against_single_precision(compare: Callable[..., dict[str, Any]]) -> None:
+    segments = tf.random.stateless_normal((BATCH, Geometry().length), (0, 0)) * 0.1
+    mixed, single = work("fast", "training", "mixed_bfloat16"), work("fast", "training")
+    run(single, segments)
+    others = {"single precision": partial(run, single, segments)}
+    options = {"items": BATCH, "unit": "example", "rounds": 5}
+    row = compare(
+        "Magnitude network in bfloat16, training, all cores", partial(run, mixed, segments), others, **options
+    )
+    assert row["alternatives"]["single precision"]["ratio"] > 1.3
