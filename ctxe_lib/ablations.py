@@ -48,13 +48,15 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "a third of the rate": {"rate": 7e-4},
     "rate never falls": {"cooldown": 0},
     "no averaging": {"averaging": 0.0},
-    "layers in bfloat16": {"precision": "mixed"},
 }
 
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "hybrid": _HYBRIDS,
     "magnitude": _RECIPES,
-    "complex": {name: _RECIPES[name] for name in ("as it is", "phases as they are")},
+    "complex": {
+        **{name: _RECIPES[name] for name in ("as it is", "phases as they are")},
+        "layers in bfloat16": {"precision": "mixed"},
+    },
 }
 """What each variant of a network changes in its recipe, by what it is called; by the kind of network."""
 
