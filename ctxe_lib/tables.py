@@ -558,12 +558,12 @@ def caption(results: Results, kind: str, what: str = "") -> str:
     table, record = results.table(kind, what), results.record(kind, what)
     rendered = " The sounds are rendered, not recorded." if record["rendered"] else ""
     per_method = table.drop_duplicates("segment")
+    intervals = "" if what == "seeds" else f" Intervals: bootstrap over {UNITS[kind]}."
     networks = "".join(f", network {name} `{digest[:12]}`" for name, digest in record["weights"].items())
     return (
         f"*From {link('results', results.path(kind, what).name)}: {len(per_method):,} segments of "
         f"{per_method['cluster'].nunique()} {UNITS[kind]} of {record['corpus']} "
         f"(data `{record['data'][:12]}`{networks}), segments chosen by one seed ({record['seed']}), commit "
         f"`{(record['commit'] or 'unknown')[:12]}`, computed in {total_seconds(record):.0f} s on "
-        f"{record['cores']} cores. "
-        f"Intervals: bootstrap over {UNITS[kind]}.{rendered}*"
+        f"{record['cores']} cores.{intervals}{rendered}*"
     )

@@ -249,6 +249,9 @@ def test_seeds_are_scored_on_the_segments_of_the_main_scores(tiny_corpus, projec
         evaluate(tiny_corpus, project_folders / "s.parquet", methods=["lpc"], per_track=2, n_jobs=1, progress=False)
         assert set(pd.read_parquet(project_folders / "s.parquet")["segment"]) == set(table["segment"])
         assert table["odg"].notna().any()
+        results = Results({"music": "tiny"}, folder=project_folders)
+        assert "network hybrid-seed-4" in (caption := tables.caption(results, "music", "seeds"))
+        assert "Intervals" not in caption, "the table shows none"
 
 
 def test_commands_say_what_is_wrong(project_folders):
