@@ -208,7 +208,12 @@ def test_the_study_of_the_recipe_by_command(tiny_corpus, project_folders):
     assert record["recipe"]["kind"] == "complex" and record["split"] == "validation"
     assert record["data"] == tiny_corpus.fingerprint
     recipes = (project_folders / "runs").glob("ablation-complex-*/recipe.json")
-    assert sorted(json.loads(recipe.read_text())["phases"] for recipe in recipes) == ["continued", "frame"]
+    chosen = [json.loads(recipe.read_text()) for recipe in recipes]
+    assert sorted((recipe["phases"], recipe["precision"]) for recipe in chosen) == [
+        ("continued", "mixed"),
+        ("continued", "single"),
+        ("frame", "single"),
+    ]
 
 
 def test_seeds_instead_of_variants_are_scored_on_the_same_segments(tiny_corpus, project_folders):
