@@ -10,6 +10,8 @@ with the same weights: :class:`SpectralConv2D` and :class:`SpectralDeconv2D` whe
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -29,6 +31,7 @@ __all__ = [
     "SpectralDeconv2D",
     "WinogradDeconv2D",
     "build_network",
+    "computing_in",
     "layer_table",
     "trainable_parameters",
 ]
@@ -362,6 +365,17 @@ def _add_in_time(shares: tf.Tensor, stride: int) -> tf.Tensor:
         shift, phase = divmod(tap - crop, stride)
         phases[phase] += tf.pad(share, [[0, 0], [0, 0], [after + shift, before - shift], [0, 0]])
     return tf.stack(phases, axis=3)[:, :, after : after + frames]
+
+
+@contextmanager
+def computing_in(policy: str) -> Iterator[None]:
+    """Give layers built in this context a dtype policy of Keras, such as ``mixed_bfloat16``."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build_network(

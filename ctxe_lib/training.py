@@ -40,7 +40,7 @@ from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
 from ctxe_lib.losses import LOSSES, regularisation
-from ctxe_lib.networks import Kind, build_network
+from ctxe_lib.networks import Kind, build_network, computing_in
 from ctxe_lib.weights import kernel_gains, load_encoder, weight_names
 
 __all__ = [
@@ -690,17 +690,12 @@ def build_encoder(
     recipe: Recipe, geometry: Geometry, precision: Literal["single", "mixed"] = "single"
 ) -> ContextEncoder | Hybrid:
     """The network that a recipe is for, with its initial weights; `precision` as in :class:`Recipe`."""
-    policy, mixed = keras.config.dtype_policy(), precision == "mixed"
-    options = Options(**recipe.options)
-    if mixed:
-        keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    options, mixed = Options(**recipe.options), precision == "mixed"
+    with computing_in("mixed_bfloat16" if mixed else "float32"):
         if recipe.kind == "hybrid":
             model = build_hybrid(options, geometry, recipe.seed)
         else:
             model = build_network(recipe.kind, geometry, equalised=recipe.equalised, seed=recipe.seed)
-    finally:
-        keras.config.set_dtype_policy(policy)
     if mixed:
         outputs = keras.layers.Activation("linear", dtype="float32", name="single")(model.output)
         model = keras.Model(model.input, outputs, name=model.name)

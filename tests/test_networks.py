@@ -108,13 +108,9 @@ def test_both_ways_to_winograds_tiles_agree():
 def test_in_bfloat16_fast_layers_err_as_plain_ones_do(pairs):
     single, x, errors = pairs["magnitude"][1], inputs(Geometry(), 4), {}
     wanted = output_and_gradients(functools.partial(single, training=True), x, single.trainable_variables)
-    policy = keras.config.dtype_policy()
     for layers in ("plain", "fast"):
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        try:
+        with networks.computing_in("mixed_bfloat16"):
             mixed = build_network("magnitude", Geometry(), layers=layers, seed=1)
-        finally:
-            keras.config.set_dtype_policy(policy)
         mixed.set_weights(single.get_weights())
         assert {v.dtype for v in mixed.variables} == {"float32"}
         got = output_and_gradients(

@@ -14,7 +14,7 @@ import tensorflow as tf
 from ctxe_lib import tf_stft
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.losses import weighted_nmse
-from ctxe_lib.networks import build_network
+from ctxe_lib.networks import build_network, computing_in
 
 BATCH = 32
 CPU = Path("/proc/cpuinfo")
@@ -23,12 +23,8 @@ CPU = Path("/proc/cpuinfo")
 def work(layers: str, task: str, policy: str = "float32") -> Callable[[tf.Tensor], tf.Tensor]:
     """A whole training step or prediction from samples, with its STFT, loss and optimizer."""
     geometry = Geometry()
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
+    with computing_in(policy):
         model = build_network("magnitude", geometry, layers=layers, equalised=True, seed=0)
-    finally:
-        keras.config.set_dtype_policy(before)
     optimizer = keras.optimizers.Adam(1e-4)
     optimizer.build(model.trainable_variables)
 
