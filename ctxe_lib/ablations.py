@@ -45,6 +45,7 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "segments as they are": {"level": "none"},
     "plain learning rates": {"equalised": False},
     "four times the batch": {"batch": 64},
+    "Adam instead of Muon": {"optimizer": "adam"},
     "a third of the rate": {"rate": 7e-4},
     "rate never falls": {"cooldown": 0},
     "no averaging": {"averaging": 0.0},
@@ -54,7 +55,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "hybrid": _HYBRIDS,
     "magnitude": _RECIPES,
     "complex": {
-        **{name: _RECIPES[name] for name in ("as it is", "phases as they are")},
+        **{name: _RECIPES[name] for name in ("as it is", "phases as they are", "Adam instead of Muon")},
         "layers in bfloat16": {"precision": "mixed"},
     },
 }

@@ -42,7 +42,10 @@ def train(
         typer.Option(help="short: for a small budget. paper: section 3.4, 800k steps of 256 examples."),
     ] = "short",
     batch: Annotated[int | None, typer.Option(min=1, help="Examples per step.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
+    optimizer: Annotated[
+        Literal["muon", "adam"] | None, typer.Option(help="Default: muon for encoders, adam for hybrids.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     cooldown: Annotated[int | None, typer.Option(min=0, help="Last steps, over which the rate falls to zero.")] = None,
     loss: Annotated[
         Literal["paper", "released", "log"] | None,
@@ -87,7 +90,7 @@ def train(
     given: dict[str, Any] = {"seed": seed, "precision": precision}
     optional: dict[str, Any] = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every}
     optional |= {"pool": pool, "level": level, "phases": phases, "clip": clip, "start": start, "loss": loss}
-    optional |= {"validation_segments": validation_segments}
+    optional |= {"optimizer": optimizer, "validation_segments": validation_segments}
     given |= {key: value for key, value in optional.items() if value is not None}
     try:
         if kind == "hybrid":

@@ -41,6 +41,7 @@ from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
 from ctxe_lib.losses import LOSSES, regularisation
 from ctxe_lib.networks import Kind, build_network, computing_in
+from ctxe_lib.optimizer import Muon
 from ctxe_lib.weights import kernel_gains, load_encoder, weight_names
 
 __all__ = [
@@ -74,8 +75,10 @@ class Recipe:
         Optimizer steps in all.
     batch : int
         Examples per step; 256 in the paper.
+    optimizer : {'muon', 'adam'}
+        Adam in the paper; see :mod:`ctxe_lib.optimizer`.
     rate : float
-        Learning rate of Adam.
+        Learning rate.
     schedule : {'paper', 'cooldown'}
         ``paper``: a tenth of the rate after three quarters of the steps (1e-3 for 600k, 1e-4 for 200k).
         ``cooldown``: linear warm-up, constant, and linearly to zero over the last ``cooldown`` steps.
@@ -119,6 +122,7 @@ class Recipe:
     corpus: str
     steps: int
     batch: int = 32
+    optimizer: Literal["muon", "adam"] = "muon"
     rate: float = 2e-3
     schedule: Literal["paper", "cooldown"] = "cooldown"
     warmup: int = 100
@@ -144,6 +148,7 @@ class Recipe:
                 raise ValueError(f"{name}={getattr(self, name)} must be an integer > 0")
         for name, choices in {
             "kind": ("magnitude", "complex", "hybrid"),
+            "optimizer": ("muon", "adam"),
             "schedule": ("paper", "cooldown"),
             "loss": ("snr",) if self.kind == "hybrid" else tuple(LOSSES),
             "level": ("none", "context"),
@@ -166,7 +171,7 @@ class Recipe:
     @classmethod
     def hybrid(cls, corpus: str, steps: int, **changes: Any) -> Recipe:
         """The recipe of the hybrid; `changes` are fields of a recipe."""
-        defaults: dict[str, Any] = {"batch": 32, "rate": 1e-3, "loss": "snr", "clip": 1.0, "pool": 100_000}
+        defaults: dict[str, Any] = {"optimizer": "adam", "rate": 1e-3, "loss": "snr", "clip": 1.0, "pool": 100_000}
         return cls(kind="hybrid", corpus=corpus, steps=steps, **defaults | changes)
 
     @classmethod
@@ -177,6 +182,7 @@ class Recipe:
             corpus=corpus,
             steps=800_000,
             batch=256,
+            optimizer="adam",
             rate=1e-3,
             schedule="paper",
             warmup=0,
@@ -329,7 +335,12 @@ class Trainer:
         with self.strategy.scope(), tf.variable_creator_scope(_mean_of_statistics):
             self.encoder = build_encoder(recipe, geometry, recipe.precision)
             # Clipped is the mean over devices, which Keras then sums up.
-            self.optimizer = keras.optimizers.Adam(recipe.rate, global_clipnorm=recipe.clip / self.replicas or None)
+            clip = recipe.clip / self.replicas or None
+            if recipe.optimizer == "muon":
+                dtype = "bfloat16" if recipe.precision == "mixed" else "float32"
+                self.optimizer = Muon(recipe.rate, dtype=dtype, global_clipnorm=clip)
+            else:
+                self.optimizer = keras.optimizers.Adam(recipe.rate, global_clipnorm=clip)
             self.optimizer.build(self.encoder.model.trainable_variables)
         self.averaged = build_encoder(recipe, geometry)
         self.source: Corpus | JoinedCorpus | ExampleCache = corpus
@@ -729,4 +740,5 @@ def _stop_requests() -> Iterator[threading.Event]:
 def recipe_from(values: dict[str, Any]) -> Recipe:
     """A recipe from a run's recipe.json, whose further entries are left out."""
     names = {entry.name for entry in fields(Recipe)}
+    values = {"optimizer": "adam"} | values  # what runs had that do not say
     return Recipe(**{key: value for key, value in values.items() if key in names})

@@ -135,6 +135,13 @@ def test_schedules():
     assert [learning_rate(ramp, s) for s in (0, 9, 50, 80, 90, 99)] == pytest.approx([0.1, 1, 1, 1, 0.5, 0.05])
 
 
+def test_a_run_of_which_no_optimizer_is_known_had_adam():
+    stored = dataclasses.asdict(RECIPE)
+    assert training.recipe_from(stored) == RECIPE
+    del stored["optimizer"]
+    assert training.recipe_from(stored) == dataclasses.replace(RECIPE, optimizer="adam")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -209,10 +216,11 @@ def test_the_study_of_the_recipe_by_command(tiny_corpus, project_folders):
     assert record["data"] == tiny_corpus.fingerprint
     recipes = (project_folders / "runs").glob("ablation-complex-*/recipe.json")
     chosen = [json.loads(recipe.read_text()) for recipe in recipes]
-    assert sorted((recipe["phases"], recipe["precision"]) for recipe in chosen) == [
-        ("continued", "mixed"),
-        ("continued", "single"),
-        ("frame", "single"),
+    assert sorted((recipe["phases"], recipe["precision"], recipe["optimizer"]) for recipe in chosen) == [
+        ("continued", "mixed", "muon"),
+        ("continued", "single", "adam"),
+        ("continued", "single", "muon"),
+        ("frame", "single", "muon"),
     ]
 
 
