@@ -39,8 +39,8 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 READY := $(VENV)/.ready
 ASSETS := book/assets/.ready
 # What scores depend on beside data and weights.
-NOT_SCORING := ablations claims claims_page cli costs front leaderboard listen measures notebooks plots printing \
-	probes provenance quiet released repair studies tables training widgets
+NOT_SCORING := ablations claims claims_page cli costs front leaderboard listen measures notebooks optimizer plots \
+	printing probes provenance quiet released repair studies tables training widgets
 SCORING := $(filter-out $(NOT_SCORING:%=ctxe_lib/%.py),$(wildcard ctxe_lib/*.py))
 NETWORKS := $(wildcard $(or $(CTXE_WEIGHTS),weights)/*.safetensors)
 RESULTS := $(foreach corpus,$(MUSIC) $(INSTRUMENTS),results/$(corpus).parquet \
@@ -53,7 +53,7 @@ PDF := book/_build/print/ctxe.pdf
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: always help setup data results notebooks book print serve lab paper networks test bench train clean
+.PHONY: always help setup data results notebooks book print serve lab paper networks test bench studies train clean
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=quick|local|paper] [DATA=quick|full|paper|rendered] [ONLY=02]"
@@ -184,6 +184,16 @@ test: $(READY) $(ASSETS) ## lint, type check and test
 
 bench: $(READY) ## time the library against what one would take instead, and write results/bench.json
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-quiet --bench-json results/bench.json
+
+# Equally many examples for all variants; the hybrid's are those that its weights were trained with.
+ENCODER_STUDY := --batch 16 --steps 128 --pool 0 --validation-segments 256 --precision mixed
+HYBRID_STUDY := --batch 32 --steps 400 --pool 12000 --validation-segments 512 --option blocks=6 --option balance=0.75
+
+studies: data/music-full/corpus.json ## train the short runs again that the pages on training and on the hybrid compare
+	$(BIN)/ctxe ablate weights/magnitude-ablations.parquet --kind magnitude $(ENCODER_STUDY)
+	$(BIN)/ctxe ablate weights/complex-ablations.parquet --kind complex $(ENCODER_STUDY)
+	$(BIN)/ctxe ablate weights/hybrid-ablations.parquet $(HYBRID_STUDY)
+	$(BIN)/ctxe ablate weights/hybrid-seeds.parquet $(HYBRID_STUDY) --seeds 3
 
 train: $(CORPORA) ## train a network; ARGS="..." as in 'ctxe train --help'
 	$(BIN)/ctxe train $(ARGS)

@@ -45,8 +45,8 @@ _RECIPES: dict[str, dict[str, Any]] = {
     "segments as they are": {"level": "none"},
     "plain learning rates": {"equalised": False},
     "four times the batch": {"batch": 64},
-    "Adam instead of Muon": {"optimizer": "adam"},
-    "a third of the rate": {"rate": 7e-4},
+    "Adam, at half the rate": {"optimizer": "adam", "rate": 2e-3},
+    "a third of the rate": {"rate": 1.3e-3},
     "rate never falls": {"cooldown": 0},
     "no averaging": {"averaging": 0.0},
 }
@@ -55,8 +55,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "hybrid": _HYBRIDS,
     "magnitude": _RECIPES,
     "complex": {
-        **{name: _RECIPES[name] for name in ("as it is", "phases as they are", "Adam instead of Muon")},
-        "layers in bfloat16": {"precision": "mixed"},
+        **{name: _RECIPES[name] for name in ("as it is", "phases as they are", "Adam, at half the rate")},
+        "layers in single precision": {"precision": "single"},
     },
 }
 """What each variant of a network changes in its recipe, by what it is called; by the kind of network."""
@@ -89,7 +89,7 @@ def spread(scores: pd.Series, level: float = 0.95) -> tuple[float, float]:
     """
     count = len(scores)
     if count < 2:
-        raise ValueError(f"{count} seed(s) show no spread: run `ctxe ablate` with --seeds 3")
+        raise ValueError(f"{count} seed(s) show no spread: run `ctxe ablate` with --seeds 3 or more")
     reach = stats.t.ppf((1 + level) / 2, count - 1) * scores.std() * (1 + 1 / count) ** 0.5
     return float(scores.mean() - reach), float(scores.mean() + reach)
 

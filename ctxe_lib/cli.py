@@ -130,6 +130,9 @@ def ablate(
     pool: Annotated[int, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = 20_000,
     option: Annotated[list[str] | None, typer.Option(help="name=value for all variants; may be repeated.")] = None,
     validation_segments: Annotated[int, typer.Option(min=1, help="Validation segments to score.")] = 1024,
+    precision: Annotated[
+        Literal["single", "mixed"], typer.Option(help="mixed: layers compute in bfloat16; for GPUs, and CPUs with AMX.")
+    ] = "single",
     seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
     seeds: Annotated[
         int, typer.Option(min=0, help="Instead of variants: the network as it is with so many seeds, from --seed on.")
@@ -149,7 +152,7 @@ def ablate(
             raise ValueError(f"output {output} must end in .parquet")
         source, options = open_corpora(corpus, data_folder()), _options(option or [])
         shared: dict[str, Any] = {"batch": batch, "pool": pool, "validation_segments": validation_segments}
-        shared |= {"seed": seed, "options": options}
+        shared |= {"precision": precision, "seed": seed, "options": options}
         if kind == "hybrid":
             recipe = Recipe.hybrid(corpus, steps, **shared)
         else:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from ctxe_lib import metrics, stft, weights
 from ctxe_lib.corpus import SPLITS, Corpus
 from ctxe_lib.evaluation import describe, excerpts, fill, odg, record_of, score, trained_on
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.inpaint import METHODS, available_methods
+from ctxe_lib.inpaint import METHODS, Inpainter, available_methods, network
 from ctxe_lib.parallel import map_batches
 from ctxe_lib.records import write_table
 
@@ -281,8 +282,8 @@ def other_seeds(
     cards, gaps, seconds = {}, {}, {}
     for name in names:
         begin = time.monotonic()
-        encoder, cards[name] = weights.load_encoder(name)
-        gaps[name] = map_batches(encoder.predict, segments, progress=progress, label=f"{corpus.name} {name}")
+        cards[name] = weights.read_card(name)
+        gaps[name] = _filled_by(network(name), segments, geometry, progress=progress, label=f"{corpus.name} {name}")
         seconds[name] = time.monotonic() - begin
     begin = time.monotonic()
     audio = excerpts(corpus, starts, geometry)[0]
@@ -301,3 +302,8 @@ def other_seeds(
     record["weights"] = {name: card["sha256"] for name, card in cards.items()}
     write_table(path, table, record)
     return table
+
+
+def _filled_by(run: Inpainter, segments: np.ndarray, geometry: Geometry, **options: Any) -> np.ndarray:
+    """Audio of the gaps, [n, gap]; `options` as in :func:`ctxe_lib.parallel.map_batches`."""
+    return map_batches(lambda batch: run(batch, geometry), segments, **options)

@@ -16,7 +16,16 @@ import numpy as np
 from ctxe_lib import janssen, lpc, phase, sparse, stft, weights
 from ctxe_lib.geometry import Geometry
 
-__all__ = ["METHODS", "Inpainter", "Method", "available_methods", "inpaint", "interpolate_magnitude", "prepare"]
+__all__ = [
+    "METHODS",
+    "Inpainter",
+    "Method",
+    "available_methods",
+    "inpaint",
+    "interpolate_magnitude",
+    "network",
+    "prepare",
+]
 
 Inpainter = Callable[[np.ndarray, Geometry], np.ndarray]
 """From segments [n, length] to gap audio [n, gap]."""
@@ -151,7 +160,22 @@ def prepare(name: str, trained_on: str = "music") -> Inpainter:
     """
     if name not in METHODS:
         raise ValueError(f"method {name!r} must be one of {', '.join(METHODS)}")
-    run = METHODS[name].make(trained_on)
+    return _guarded(METHODS[name].make(trained_on))
+
+
+def network(name: str) -> Inpainter:
+    """Get any trained network ready, by the name of its weights; otherwise like :func:`prepare`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no such weights.
+    """
+    return _guarded(_network(name))
+
+
+def _guarded(run: Inpainter) -> Inpainter:
+    """A call that checks its segments, and shows the method none of what was in the gap."""
 
     def checked(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
         return run(_checked(segments, geometry), geometry)

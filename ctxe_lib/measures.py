@@ -158,10 +158,10 @@ def _loss_of_loud(results: Results, effort: Effort, loss: str) -> Measured:
 @_measure
 def _loss_effect(results: Results, effort: Effort, kind: str) -> Measured:
     """Validation SNR of short trainings that differ in the loss alone: equation (1) less the released code's."""
-    path, command = weights_folder() / f"{kind}-ablations.parquet", f"ctxe ablate weights/{kind}-ablations.parquet"
-    missing = NotMeasured("no short trainings that differ in the loss alone", f"{command} --kind {kind}")
+    path = weights_folder() / f"{kind}-ablations.parquet"
+    missing = NotMeasured("no short trainings that differ in the loss alone", "make studies")
     try:
-        table, _ = read_table(path, command)
+        table, _ = read_table(path, missing.command)
     except FileNotFoundError:
         raise missing from None
     found = table.set_index("variant")["snr_raw"].reindex(LOSS_VARIANTS)

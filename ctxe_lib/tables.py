@@ -547,8 +547,21 @@ def show(frame: pd.DataFrame, *, decimals: Mapping[str, int] | None = None, best
     return shown.apply(lambda _: bold, axis=None)
 
 
-def caption(results: Results, kind: str, what: str = "") -> str:
+def caption(results: Results, kind: str, what: str = "", *, intervals: bool = True) -> str:
     """Where the numbers of a table or figure come from, in Markdown: record, data, commit, seed, n, machine, time.
+
+    Parameters
+    ----------
+    results : Results
+    kind : str
+    what : str
+        As in :meth:`Results.table`.
+    intervals : bool
+        Whether there are intervals to be explained.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
@@ -558,12 +571,12 @@ def caption(results: Results, kind: str, what: str = "") -> str:
     table, record = results.table(kind, what), results.record(kind, what)
     rendered = " The sounds are rendered, not recorded." if record["rendered"] else ""
     per_method = table.drop_duplicates("segment")
-    intervals = "" if what == "seeds" else f" Intervals: bootstrap over {UNITS[kind]}."
+    bootstrap = f" Intervals: bootstrap over {UNITS[kind]}." if intervals else ""
     networks = "".join(f", network {name} `{digest[:12]}`" for name, digest in record["weights"].items())
     return (
         f"*From {link('results', results.path(kind, what).name)}: {len(per_method):,} segments of "
         f"{per_method['cluster'].nunique()} {UNITS[kind]} of {record['corpus']} "
         f"(data `{record['data'][:12]}`{networks}), segments chosen by one seed ({record['seed']}), commit "
         f"`{(record['commit'] or 'unknown')[:12]}`, computed in {total_seconds(record):.0f} s on "
-        f"{record['cores']} cores.{intervals}{rendered}*"
+        f"{record['cores']} cores.{bootstrap}{rendered}*"
     )

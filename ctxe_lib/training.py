@@ -123,7 +123,7 @@ class Recipe:
     steps: int
     batch: int = 32
     optimizer: Literal["muon", "adam"] = "muon"
-    rate: float = 2e-3
+    rate: float = 4e-3
     schedule: Literal["paper", "cooldown"] = "cooldown"
     warmup: int = 100
     cooldown: int = 0

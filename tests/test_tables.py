@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -230,11 +229,10 @@ def test_seeds_are_scored_on_the_segments_of_the_main_scores(tiny_corpus, projec
         (project_folders / f"weights/{name}.json").write_text(json.dumps(card))
         (project_folders / f"weights/{name}.safetensors").touch()
 
-    def load(name):
-        gap = tiny_corpus.geometry.gap_samples
-        return SimpleNamespace(predict=lambda segments: scale[name] * segments[:, gap]), weights.read_card(name)
+    def network(name):
+        return lambda segments, geometry: scale[name] * segments[:, geometry.gap_samples]
 
-    monkeypatch.setattr(weights, "load_encoder", load)
+    monkeypatch.setattr(experiments, "network", network)
     output = project_folders / "tiny-seeds.parquet"
     done = CliRunner().invoke(cli.app, ["seeds", str(output), "--corpus", "tiny", "--per-track", "2", "--no-progress"])
     assert done.exit_code == 0, done.output
@@ -250,7 +248,7 @@ def test_seeds_are_scored_on_the_segments_of_the_main_scores(tiny_corpus, projec
         assert set(pd.read_parquet(project_folders / "s.parquet")["segment"]) == set(table["segment"])
         assert table["odg"].notna().any()
         results = Results({"music": "tiny"}, folder=project_folders)
-        assert "network hybrid-seed-4" in (caption := tables.caption(results, "music", "seeds"))
+        assert "network hybrid-seed-4" in (caption := tables.caption(results, "music", "seeds", intervals=False))
         assert "Intervals" not in caption, "the table shows none"
 
 
