@@ -10,8 +10,7 @@ with the same weights: :class:`SpectralConv2D` and :class:`SpectralDeconv2D` whe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -27,16 +26,23 @@ __all__ = [
     "EqualisedDeconv2D",
     "FusedBatchNormalization",
     "Kind",
+    "Precision",
     "SpectralConv2D",
     "SpectralDeconv2D",
     "WinogradDeconv2D",
     "build_network",
-    "computing_in",
+    "in_precision",
     "layer_table",
     "trainable_parameters",
 ]
 
 Kind = Literal["magnitude", "complex"]
+
+Precision = Literal["single", "mixed"]
+"""What layers compute in: single precision, or (mixed) bfloat16 with weights, inputs and outputs in single precision.
+
+The latter is faster on GPUs, and on CPUs that multiply matrices of bfloat16 (AMX); elsewhere it is slower.
+"""
 
 ENCODER: tuple[tuple[int, tuple[int, int], tuple[int, int]], ...] = (
     (32, (7, 89), (2, 2)),
@@ -367,15 +373,18 @@ def _add_in_time(shares: tf.Tensor, stride: int) -> tf.Tensor:
     return tf.stack(phases, axis=3)[:, :, after : after + frames]
 
 
-@contextmanager
-def computing_in(policy: str) -> Iterator[None]:
-    """Give layers built in this context a dtype policy of Keras, such as ``mixed_bfloat16``."""
+def in_precision(precision: Precision, build: Callable[[], keras.Model]) -> keras.Model:
+    """The model that `build` makes, with layers that compute in that precision."""
+    if precision == "single":
+        return build()
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        yield
+        model = build()
     finally:
         keras.config.set_dtype_policy(before)
+    outputs = keras.layers.Activation("linear", dtype="float32", name="single")(model.output)
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def build_network(

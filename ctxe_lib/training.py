@@ -40,7 +40,7 @@ from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
 from ctxe_lib.losses import LOSSES, regularisation
-from ctxe_lib.networks import Kind, build_network, computing_in
+from ctxe_lib.networks import Kind, Precision, build_network, in_precision
 from ctxe_lib.optimizer import Muon
 from ctxe_lib.weights import kernel_gains, load_encoder, weight_names
 
@@ -107,9 +107,8 @@ class Recipe:
     options : dict
         Fields of :class:`ctxe_lib.hybrid.Options` that differ from their defaults; of hybrids only.
     precision : {'single', 'mixed'}
-        ``mixed``: layers compute in bfloat16, whose range is that of single precision so that no loss is scaled;
-        weights, transforms, losses and the averaged network stay in single precision. Faster on GPUs, and on CPUs
-        that multiply matrices of bfloat16 (AMX).
+        What layers compute in, see :data:`ctxe_lib.networks.Precision`. The range of bfloat16 is that of single
+        precision, so that no loss is scaled; transforms, losses and the averaged network stay in single precision.
     seed : int
         Of initial weights and data order.
     validate_every : int
@@ -137,7 +136,7 @@ class Recipe:
     pool: int = 0
     start: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-    precision: Literal["single", "mixed"] = "single"
+    precision: Precision = "single"
     seed: int = 0
     validate_every: int = 200
     validation_segments: int = 256
@@ -697,22 +696,13 @@ class Trainer:
         return self.averaged
 
 
-def build_encoder(
-    recipe: Recipe, geometry: Geometry, precision: Literal["single", "mixed"] = "single"
-) -> ContextEncoder | Hybrid:
+def build_encoder(recipe: Recipe, geometry: Geometry, precision: Precision = "single") -> ContextEncoder | Hybrid:
     """The network that a recipe is for, with its initial weights; `precision` as in :class:`Recipe`."""
-    options, mixed = Options(**recipe.options), precision == "mixed"
-    with computing_in("mixed_bfloat16" if mixed else "float32"):
-        if recipe.kind == "hybrid":
-            model = build_hybrid(options, geometry, recipe.seed)
-        else:
-            model = build_network(recipe.kind, geometry, equalised=recipe.equalised, seed=recipe.seed)
-    if mixed:
-        outputs = keras.layers.Activation("linear", dtype="float32", name="single")(model.output)
-        model = keras.Model(model.input, outputs, name=model.name)
-    if recipe.kind == "hybrid":
-        return Hybrid(model, geometry, options)
-    return ContextEncoder(model, geometry, recipe.kind, recipe.level, recipe.phases)
+    kind, options, seed = recipe.kind, Options(**recipe.options), recipe.seed
+    if kind == "hybrid":
+        return Hybrid(in_precision(precision, lambda: build_hybrid(options, geometry, seed)), geometry, options)
+    model = in_precision(precision, lambda: build_network(kind, geometry, equalised=recipe.equalised, seed=seed))
+    return ContextEncoder(model, geometry, kind, recipe.level, recipe.phases)
 
 
 def _mean_of_statistics(create: Any, **arguments: Any) -> tf.Variable:

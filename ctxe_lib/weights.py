@@ -22,7 +22,7 @@ from ctxe_lib.encoder import ContextEncoder
 from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import Hybrid, Options, build_hybrid
-from ctxe_lib.networks import build_network
+from ctxe_lib.networks import Precision, build_network, in_precision
 from ctxe_lib.paths import weights_folder
 
 __all__ = [
@@ -146,7 +146,11 @@ def note_test(name: str, corpus: str, scores: dict[str, Any], folder: Path | Non
 
 
 def load_encoder(
-    name: str, folder: Path | None = None, *, layers: Literal["auto", "plain", "fast"] = "auto"
+    name: str,
+    folder: Path | None = None,
+    *,
+    layers: Literal["auto", "plain", "fast"] = "auto",
+    precision: Precision = "single",
 ) -> tuple[ContextEncoder | Hybrid, dict[str, Any]]:
     """Load a trained network by name and verify its hash.
 
@@ -158,6 +162,9 @@ def load_encoder(
         ``weights/`` by default.
     layers : {'auto', 'plain', 'fast'}
         See :func:`ctxe_lib.networks.build_network`; a hybrid has one kind of layers.
+    precision : {'single', 'mixed'}
+        See :data:`ctxe_lib.networks.Precision`; ``mixed`` changes the mean SNR of the shipped networks by less
+        than 0.05 dB, that of single gaps by less than 0.3 dB.
 
     Returns
     -------
@@ -185,12 +192,11 @@ def load_encoder(
     encoder: ContextEncoder | Hybrid
     if card["kind"] == "hybrid":
         options = Options(**card["options"])
-        encoder = Hybrid(build_hybrid(options, geometry), geometry, options)
+        model = in_precision(precision, lambda: build_hybrid(options, geometry))
+        encoder = Hybrid(model, geometry, options)
     else:
-        encoder = ContextEncoder(
-            build_network(card["kind"], geometry, layers=layers), geometry, card["kind"], card["level"], card["phases"]
-        )
-    model = encoder.model
+        model = in_precision(precision, lambda: build_network(card["kind"], geometry, layers=layers))
+        encoder = ContextEncoder(model, geometry, card["kind"], card["level"], card["phases"])
     names = weight_names(model)
     if set(names) != set(tensors):
         raise ValueError(f"{path} does not hold this network's weights: {sorted(set(names) ^ set(tensors))[:4]} differ")

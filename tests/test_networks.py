@@ -109,13 +109,11 @@ def test_in_bfloat16_fast_layers_err_as_plain_ones_do(pairs):
     single, x, errors = pairs["magnitude"][1], inputs(Geometry(), 4), {}
     wanted = output_and_gradients(functools.partial(single, training=True), x, single.trainable_variables)
     for layers in ("plain", "fast"):
-        with networks.computing_in("mixed_bfloat16"):
-            mixed = build_network("magnitude", Geometry(), layers=layers, seed=1)
+        build = functools.partial(build_network, "magnitude", Geometry(), layers=layers, seed=1)
+        mixed = networks.in_precision("mixed", build)
         mixed.set_weights(single.get_weights())
         assert {v.dtype for v in mixed.variables} == {"float32"}
-        got = output_and_gradients(
-            lambda x, f=mixed: tf.cast(f(x, training=True), tf.float32), x, mixed.trainable_variables
-        )
+        got = output_and_gradients(functools.partial(mixed, training=True), x, mixed.trainable_variables)
         errors[layers] = [relative(a, b) for a, b in zip(got, wanted, strict=True)]
     for plain, fast in zip(errors["plain"], errors["fast"], strict=True):
         assert 0.005 < fast < 2 * plain
