@@ -212,11 +212,12 @@ class WinogradDeconv2D(EqualisedDeconv2D):
                 f"kernel {self.kernel_size}, strides {strides} on a plane of {height} x {width}: kernels must reach "
                 "one sample to either side and planes be multiples of 4; use EqualisedDeconv2D"
             )
+        if inputs.dtype != tf.float32:  # what multiplies bfloat16 fast is done before the transforms would be
+            return super().convolve(inputs)
         axes = (_winograd_kernel(*axis) for axis in zip(self.kernel_size, strides, strict=True))
         transform = np.einsum("ipt,jqu->ijpqtu", *axes).reshape(-1, taps).astype(np.float32)
         kernel = _times(transform, tf.reshape(self.effective_kernel, [taps, -1]))
-        cut = _compiled_tiles if inputs.dtype == tf.float32 else _multiplied_tiles  # compiled, bfloat16 is slow
-        tiles = tf.reshape(cut(inputs), [36, -1, channels])
+        tiles = tf.reshape(_tiles(inputs), [36, -1, channels])
         product = tf.matmul(tiles, tf.reshape(kernel, [36, -1, channels]), transpose_b=True)
         outputs = _times(np.kron(WINOGRAD_OUTPUT, WINOGRAD_OUTPUT), tf.reshape(product, [36, -1]))
         outputs = tf.reshape(outputs, [4, 4, -1, height // 4, width // 4, *strides, self.filters])
@@ -236,7 +237,7 @@ WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_OUTPUT = (
 
 
 @tf.function(jit_compile=True)  # compiled, a transform is one pass over memory
-def _compiled_tiles(inputs: tf.Tensor) -> tf.Tensor:
+def _tiles(inputs: tf.Tensor) -> tf.Tensor:
     """Transformed 6 x 6 tiles of [n, height, width, channels]: [6, 6, n, height / 4, width / 4, channels]."""
 
     def combine(samples: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -246,36 +247,6 @@ def _compiled_tiles(inputs: tf.Tensor) -> tf.Tensor:
     x = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
     x = tf.stack(combine([x[:, i : i + height - 3 : 4] for i in range(6)]))
     return tf.stack(combine([x[:, :, :, i : i + width - 3 : 4] for i in range(6)]), axis=1)
-
-
-@tf.custom_gradient
-def _multiplied_tiles(inputs: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """The same tiles by one matrix product, [36, samples], and the gradient, which adds them up where they overlap."""
-    height, width, channels = inputs.shape[1:]
-    transform = tf.cast(np.kron(WINOGRAD_INPUT, WINOGRAD_INPUT), inputs.dtype)
-
-    def cut(x: tf.Tensor) -> tf.Tensor:
-        """[rows, blocks + 1, 4, values] to [rows, blocks, 6, values]: each block with the next one's first two."""
-        return tf.concat([x[:, :-1], x[:, 1:, :2]], axis=2)
-
-    def add(x: tf.Tensor) -> tf.Tensor:
-        """The adjoint of `cut`."""
-        own, next_ones = [[0, 0], [0, 1], [0, 0], [0, 0]], [[0, 0], [1, 0], [0, 0], [0, 0]]
-        shared = tf.pad(x[:, :, :2], own) + tf.pad(x[:, :, 4:], next_ones)
-        return tf.concat([shared, tf.pad(x[:, :, 2:4], own)], axis=2)
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        x = tf.matmul(transform, tf.reshape(upstream, [36, -1]), transpose_a=True)
-        x = tf.transpose(tf.reshape(x, [6, 6, -1, width // 4, channels]), [2, 0, 3, 1, 4])
-        x = add(tf.reshape(x, [-1, width // 4, 6, channels]))
-        x = add(tf.reshape(x, [-1, height // 4, 6, (width + 4) * channels]))
-        return tf.reshape(x, [-1, height + 4, width + 4, channels])[:, 1:-3, 1:-3]
-
-    x = tf.pad(inputs, [[0, 0], [1, 3], [1, 3], [0, 0]])
-    x = cut(tf.reshape(x, [-1, height // 4 + 1, 4, (width + 4) * channels]))
-    x = cut(tf.reshape(x, [-1, width // 4 + 1, 4, channels]))
-    x = tf.transpose(tf.reshape(x, [-1, 6, width // 4, 6, channels]), [1, 3, 0, 2, 4])
-    return tf.matmul(transform, tf.reshape(x, [36, -1])), gradient
 
 
 def _winograd_kernel(taps: int, stride: int) -> np.ndarray:

@@ -95,16 +95,6 @@ def test_fast_layer_is_the_plain_one(plain, fast, shape, filters, kernel, stride
         assert relative(a, b) < 1e-5
 
 
-def test_both_ways_to_winograds_tiles_agree():
-    x = np.random.default_rng(0).standard_normal((2, 8, 12, 5)).astype(np.float32)
-    wanted, got = (
-        output_and_gradients(lambda x, f=f: tf.reshape(f(x), [36, -1]), x, [])
-        for f in (networks._compiled_tiles, networks._multiplied_tiles)
-    )
-    assert relative(got[0], wanted[0]) < 1e-6
-    assert relative(got[1], wanted[1]) < 1e-6
-
-
 def test_in_bfloat16_fast_layers_err_as_plain_ones_do(pairs):
     single, x, errors = pairs["magnitude"][1], inputs(Geometry(), 4), {}
     wanted = output_and_gradients(functools.partial(single, training=True), x, single.trainable_variables)
