@@ -115,7 +115,7 @@ def test_the_target_is_the_gaps_transform(stored, segments, geometry):
 
 
 @pytest.mark.parametrize("name", available(SHIPPED))
-def test_layers_in_bfloat16_change_no_mean_snr_of_the_shipped_networks_by_a_twentieth_of_a_decibel(name, tiny_corpus):
+def test_layers_in_bfloat16_change_no_mean_snr_of_the_shipped_networks_by_a_tenth_of_a_decibel(name, tiny_corpus):
     (single, _), (mixed, _) = (load_encoder(name, SHIPPED, precision=precision) for precision in ("single", "mixed"))
     examples = single.examples(tiny_corpus.read(tiny_corpus.select("test", 4, 0)))
     loss = "snr" if single.kind == "hybrid" else "paper"
@@ -123,7 +123,7 @@ def test_layers_in_bfloat16_change_no_mean_snr_of_the_shipped_networks_by_a_twen
     for key, values in single.scores(examples, loss).items():
         if key.startswith("snr"):
             assert 0 < np.abs(values - rounded[key]).max() < 0.3
-            assert abs(np.mean(values - rounded[key])) < 0.05
+            assert abs(np.mean(values - rounded[key])) < 0.1
 
 
 @pytest.mark.parametrize("name", available(SHIPPED))
