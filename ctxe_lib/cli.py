@@ -23,6 +23,9 @@ CorpusNames = Annotated[
     str, typer.Option("--corpus", help="Name of a corpus, such as music-full, or several joined by +.")
 ]
 CorpusName = Annotated[str, typer.Option("--corpus", help="Name of a corpus, such as music-full; see data_scripts/.")]
+Computing = Annotated[
+    Literal["single", "mixed"], typer.Option(help="mixed: layers compute in bfloat16; for GPUs, and CPUs with AMX.")
+]
 Run = Annotated[str, typer.Argument(help="Name of the run: its folder below runs/.")]
 
 
@@ -69,9 +72,7 @@ def train(
     pool: Annotated[int | None, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Steps between validations.")] = None,
     validation_segments: Annotated[int | None, typer.Option(min=1, help="Validation segments to score.")] = None,
-    precision: Annotated[
-        Literal["single", "mixed"], typer.Option(help="mixed: layers compute in bfloat16; for GPUs, and CPUs with AMX.")
-    ] = "single",
+    precision: Computing = "single",
     strategy: Annotated[
         Literal["auto", "one", "mirrored", "multiworker"],
         typer.Option(help="Devices: one, all of this machine, or the workers of TF_CONFIG; auto: what is there."),
@@ -130,9 +131,7 @@ def ablate(
     pool: Annotated[int, typer.Option(min=0, help="Training segments to draw from; 0 for all.")] = 20_000,
     option: Annotated[list[str] | None, typer.Option(help="name=value for all variants; may be repeated.")] = None,
     validation_segments: Annotated[int, typer.Option(min=1, help="Validation segments to score.")] = 1024,
-    precision: Annotated[
-        Literal["single", "mixed"], typer.Option(help="mixed: layers compute in bfloat16; for GPUs, and CPUs with AMX.")
-    ] = "single",
+    precision: Computing = "single",
     seed: Annotated[int, typer.Option(help="Of initial weights and data order.")] = 0,
     seeds: Annotated[
         int, typer.Option(min=0, help="Instead of variants: the network as it is with so many seeds, from --seed on.")

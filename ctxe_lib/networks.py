@@ -212,7 +212,7 @@ class WinogradDeconv2D(EqualisedDeconv2D):
                 f"kernel {self.kernel_size}, strides {strides} on a plane of {height} x {width}: kernels must reach "
                 "one sample to either side and planes be multiples of 4; use EqualisedDeconv2D"
             )
-        if inputs.dtype != tf.float32:  # what multiplies bfloat16 fast is done before the transforms would be
+        if inputs.dtype != tf.float32:  # matrix units are done before the transforms would be
             return super().convolve(inputs)
         axes = (_winograd_kernel(*axis) for axis in zip(self.kernel_size, strides, strict=True))
         transform = np.einsum("ipt,jqu->ijpqtu", *axes).reshape(-1, taps).astype(np.float32)
@@ -345,7 +345,19 @@ def _add_in_time(shares: tf.Tensor, stride: int) -> tf.Tensor:
 
 
 def in_precision(precision: Precision, build: Callable[[], keras.Model]) -> keras.Model:
-    """The model that `build` makes, with layers that compute in that precision."""
+    """Build a model whose layers compute in a precision.
+
+    Parameters
+    ----------
+    precision : {'single', 'mixed'}
+    build : callable
+        Makes the model, such as a :func:`build_network` with its arguments.
+
+    Returns
+    -------
+    keras.Model
+        With the inputs of that model, and its outputs in single precision.
+    """
     if precision == "single":
         return build()
     before = keras.config.dtype_policy()
