@@ -26,7 +26,9 @@ _HYBRIDS: dict[str, dict[str, Any]] = {
     for name, options in {
         "as it is": {},
         "starts from the LPC cross-fade": {"start": "lpc"},
-        "sees no surrounding frames": {"surroundings": 0},
+        "no other orders": {"orders": ()},
+        "no interpolated magnitudes": {"interpolated": False},
+        "sees no surrounding frames": {"surroundings": 0, "interpolated": False},
         "sees no phases": {"phases": False},
         "no Griffin-Lim iterations": {"iterations": 0},
         "corrects all bins": {"bins": 257},

@@ -1,15 +1,18 @@
 """The hybrid: a small network that corrects what linear prediction extrapolates (beyond the paper).
 
 The outlook of the paper asks for a mixture of experts. Here the experts are the two one-sided extrapolations and
-Janssen's interpolation, and a compact network decides per time-frequency coefficient how to mix and mend them. Its
-output, for the frames that touch the gap, is added to Janssen's estimate ``J``::
+Janssen's interpolation, with models of several orders, and a compact network decides per time-frequency coefficient
+how to mix and mend them. Its output, for the frames that touch the gap, is added to Janssen's estimate ``J``::
 
-    D = w1 (F - J) + w2 (B - J) + w3 |F - B| J / |J|
+    D = w1 (F - J) + w2 (B - J) + sum_k v_k (J_k - J) + (w3 |F - B| + w4 G) J / |J|
+    G = I |F - B| / (|F - B| + I / 10)
 
-with the complex ``w1``, ``w2``, ``w3`` from the network, and ``F``, ``B`` the extrapolations forwards and backwards.
-Where the experts agree, all three terms vanish: a gap that linear prediction closes perfectly stays closed, whatever
-the network says. The loss is the score itself, the mean of SNR_TD and SNR_MS of the synthesised audio, so there is
-no phase recovery behind it.
+with the complex ``w``, ``v`` from the network, ``F``, ``B`` the extrapolations forwards and backwards, ``J_k``
+Janssen's estimates of other orders, and ``I`` the magnitudes interpolated between the surrounding frames. Noise has
+those, while what linear prediction says of it dies away; ``G`` is ``I`` there, and ten times their difference where
+the extrapolations agree. Where all experts agree, every term vanishes: a gap that linear prediction closes perfectly
+stays closed, whatever the network says. The loss is the score itself, the mean of SNR_TD and SNR_MS of the synthesised
+audio, so there is no phase recovery behind it.
 
 The network sees no absolute phase and no level: its input are log magnitudes relative to the context's level, of
 experts, differences of experts and surrounding frames, and the phases of the extrapolations against Janssen's.
@@ -39,8 +42,8 @@ from ctxe_lib.parallel import map_batches
 
 __all__ = ["ExampleCache", "Hybrid", "Options", "build_hybrid"]
 
-EXPERTS = 3
-"""Estimates of the gap that an example holds beside its segment: forwards, backwards, and what is corrected."""
+CAUTION = 0.1
+"""Disagreement of the extrapolations, relative to the interpolated magnitude, at which half of the latter counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,11 @@ class Options:
         Whether it sees the extrapolations' phases against that of the estimate that is corrected.
     start : {'janssen', 'lpc'}
         The estimate that is corrected.
+    orders : tuple of int
+        Orders of further estimates by Janssen's method, each an expert of its own; see
+        :func:`ctxe_lib.janssen.inpaint`.
+    interpolated : bool
+        Whether magnitudes interpolated between the surrounding frames are among what the network can add.
     iterations : int
         Iterations of Griffin and Lim's algorithm behind the correction, which keep its magnitudes and bring the
         phases of overlapping frames together; the training sees through them.
@@ -74,6 +82,8 @@ class Options:
     surroundings: int = 8
     phases: bool = True
     start: Literal["janssen", "lpc"] = "janssen"
+    orders: tuple[int, ...] = ()
+    interpolated: bool = False
     iterations: int = 4
     balance: float = 0.5
 
@@ -83,6 +93,11 @@ class Options:
                 raise ValueError(f"{name}={getattr(self, name)} must be an integer >= {least}")
         if self.start not in ("janssen", "lpc"):
             raise ValueError(f"start={self.start!r} must be 'janssen' or 'lpc'")
+        if self.interpolated and not self.surroundings:
+            raise ValueError(f"interpolated={self.interpolated} needs surroundings > 0")
+        if not all(isinstance(order, int) and order > 0 for order in self.orders):
+            raise ValueError(f"orders={self.orders} must be integers > 0")
+        object.__setattr__(self, "orders", tuple(self.orders))  # a list where they were read from JSON
         if not 0 <= self.balance <= 1:
             raise ValueError(f"balance={self.balance} must lie in [0, 1]")
 
@@ -100,8 +115,8 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
     Returns
     -------
     keras.Model
-        Features [n, bins, features] to real and imaginary parts of three weights, [n, bins, 6 * gap_frames]; zero
-        before training, so that the hybrid begins as the estimate it corrects.
+        Features [n, bins, features] to real and imaginary parts of the weights, [n, bins, 2 * weights * gap_frames];
+        zero before training, so that the hybrid begins as the estimate it corrects.
 
     Raises
     ------
@@ -122,7 +137,9 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
             options.width, taps, padding="same", dilation_rate=dilation, kernel_initializer=init, name=name
         )(x)
 
-    features = 2 * options.surroundings + (10 if options.phases else 6) * frames
+    experts = 2 + len(options.orders)
+    features = 2 * options.surroundings + ((4 if options.phases else 2) * experts + 2) * frames
+    weights = experts + 1 + options.interpolated
     x = inputs = keras.Input((options.bins, features), name="features")
     x = conv(x, "into", 3)
     for i in range(options.blocks):
@@ -131,7 +148,7 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
         y = keras.layers.Dense(options.width, kernel_initializer="zeros", name=f"block{i}_mix")(y)
         x = keras.layers.Add(name=f"block{i}")([x, y])
     x = keras.layers.LayerNormalization(name="out_norm")(x)
-    outputs = keras.layers.Dense(6 * frames, kernel_initializer="zeros", name="out")(x)
+    outputs = keras.layers.Dense(2 * weights * frames, kernel_initializer="zeros", name="out")(x)
     return keras.Model(inputs, outputs, name="hybrid")
 
 
@@ -157,14 +174,14 @@ class Hybrid:
     @property
     def example_length(self) -> int:
         """Values of an example: a segment's samples, then the experts' estimates of its gap."""
-        return self.geometry.length + EXPERTS * self.geometry.gap
+        return self.geometry.length + (3 + len(self.options.orders)) * self.geometry.gap
 
     def card(self) -> dict[str, Any]:
         """What a card needs to build the network again."""
         return {"options": asdict(self.options)}
 
     def examples(self, segments: np.ndarray) -> np.ndarray:
-        """Segments with the experts' estimates behind them.
+        """Segments with the experts' estimates behind them, the one that is corrected last.
 
         Parameters
         ----------
@@ -178,7 +195,8 @@ class Hybrid:
         gap, sides = lpc.inpaint(segments, self.geometry, return_info=True)
         if self.options.start == "janssen":
             gap = janssen.inpaint(segments, self.geometry)
-        return np.concatenate([segments, sides.forward, sides.backward, gap], axis=1).astype(np.float32)
+        further = [janssen.inpaint(segments, self.geometry, order=order) for order in self.options.orders]
+        return np.concatenate([segments, sides.forward, sides.backward, *further, gap], axis=1).astype(np.float32)
 
     def correct(self, examples: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Apply the network.
@@ -198,7 +216,8 @@ class Hybrid:
         level = context_level(examples[:, : geometry.length], geometry)
         examples = examples / level
         before, after = examples[:, : geometry.context], examples[:, geometry.context + geometry.gap : geometry.length]
-        gaps = tf.unstack(tf.reshape(examples[:, geometry.length :], [-1, EXPERTS, geometry.gap]), axis=1)
+        estimates = tf.reshape(examples[:, geometry.length :], [-1, 3 + len(options.orders), geometry.gap])
+        gaps = tf.unstack(estimates, axis=1)
         reach = geometry.padding + options.surroundings * geometry.hop
         spectra = [
             tf_stft.coefficients(tf.concat([before[:, -reach:], gap, after[:, :reach]], axis=1), geometry)
@@ -206,24 +225,26 @@ class Hybrid:
         ]
         inside = slice(options.surroundings, options.surroundings + geometry.gap_frames)
         around = tf.concat([spectra[-1][:, : inside.start], spectra[-1][:, inside.stop :]], axis=1)
-        forward, backward, base = (s[:, inside] for s in spectra)
-        logs = [around, forward, backward, base, forward - backward, forward - base, backward - base]
-        features = [0.3 * tf.math.log(_magnitude(s) + 1e-4) for s in logs]
+        *experts, base = (s[:, inside] for s in spectra)
+        apart, differences = experts[0] - experts[1], [expert - base for expert in experts]
+        features = [0.3 * tf.math.log(_magnitude(s) + 1e-4) for s in (around, *experts, base, apart, *differences)]
         if options.phases:
-            for side in (forward, backward):
-                cosine = side * tf.math.conj(base)
+            for expert in experts:
+                cosine = expert * tf.math.conj(base)
                 cosine /= _complex(_magnitude(cosine) + 1e-6)
                 features += [tf.math.real(cosine), tf.math.imag(cosine)]
         stacked = tf.transpose(tf.concat(features, axis=1)[..., : options.bins], [0, 2, 1])
         weights = tf.transpose(self.model(stacked, training=training), [0, 2, 1])
         weights = tf.pad(weights, [[0, 0], [0, 0], [0, geometry.bins - options.bins]])
-        weights = tf.unstack(tf.reshape(weights, [-1, 6, geometry.gap_frames, geometry.bins]), axis=1)
-        spread = _complex(_magnitude(forward - backward))
-        change = (
-            tf.complex(weights[0], weights[1]) * (forward - base)
-            + tf.complex(weights[2], weights[3]) * (backward - base)
-            + tf.complex(weights[4], weights[5]) * spread * base / _complex(_magnitude(base))
+        weights = tf.reshape(
+            weights, [-1, len(experts) + 1 + options.interpolated, 2, geometry.gap_frames, geometry.bins]
         )
+        amounts = [_magnitude(apart)]
+        if options.interpolated:
+            mean = _between(_magnitude(spectra[-1]), inside)
+            amounts.append(mean * amounts[0] / (amounts[0] + CAUTION * mean))
+        terms = [*differences, *(_complex(amount / _magnitude(base)) * base for amount in amounts)]
+        change = tf.reduce_sum(tf.complex(weights[:, :, 0], weights[:, :, 1]) * tf.stack(terms, axis=1), axis=1)
         filled = gaps[-1] + tf_stft.gap_signal(change, geometry)
         wanted = _magnitude(base + change)
         for _ in range(options.iterations):
@@ -294,6 +315,13 @@ class Hybrid:
         return np.concatenate(gaps).astype(np.float64)
 
 
+def _between(magnitudes: tf.Tensor, inside: slice) -> tf.Tensor:
+    """Frames `inside`, linear in time between those on either side of them, [n, frames, bins] to the same."""
+    count = inside.stop - inside.start
+    fade = tf.range(1, count + 1, dtype=tf.float32)[:, None] / (count + 1)
+    return (1 - fade) * magnitudes[:, inside.start - 1, None] + fade * magnitudes[:, inside.stop, None]
+
+
 def _magnitude(spectra: tf.Tensor) -> tf.Tensor:
     """Absolute values with a gradient that is finite at zero."""
     return tf.sqrt(tf.square(tf.math.real(spectra)) + tf.square(tf.math.imag(spectra)) + 1e-12)
@@ -324,8 +352,9 @@ class ExampleCache:
 
     def __init__(self, folder: Path, corpus: Any, hybrid: Hybrid, starts: np.ndarray) -> None:
         self.corpus, self.hybrid, self.starts = corpus, hybrid, starts
+        experts = hybrid.options.start, *hybrid.options.orders
         key = hashlib.sha256(
-            f"{corpus.fingerprint} {hybrid.geometry.to_dict()} {hybrid.options.start}".encode() + starts.tobytes()
+            f"{corpus.fingerprint} {hybrid.geometry.to_dict()} {experts}".encode() + starts.tobytes()
         ).hexdigest()[:16]
         width = hybrid.example_length - hybrid.geometry.length
         self._estimates = _reserve(folder / f"{key}.f32", np.float32, (len(starts), width))

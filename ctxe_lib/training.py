@@ -623,6 +623,7 @@ class Trainer:
         """Begin a run in the folder, or take up the one that lies there."""
         path = self.folder / "recipe.json"
         mine = {**asdict(self.recipe), "geometry": self.geometry.to_dict(), "data": self.corpus.fingerprint}
+        mine = json.loads(json.dumps(mine))  # as the file gives it, which has lists for tuples
         if path.exists():
             stored = json.loads(path.read_text())
             theirs = {**asdict(recipe_from(stored)), "geometry": stored["geometry"], "data": stored["data"]}

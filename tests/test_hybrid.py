@@ -15,7 +15,7 @@ from ctxe_lib.corpus import JoinedCorpus, open_corpora
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
 from ctxe_lib.training import Recipe, Trainer, read_log
 
-SMALL = {"width": 8, "blocks": 2, "bins": 64}
+SMALL = {"width": 8, "blocks": 2, "bins": 64, "orders": (64, 300), "interpolated": True}
 
 
 def network(geometry, scale=0.0, **options):
@@ -60,6 +60,27 @@ def test_where_the_experts_agree_no_weight_can_spoil_their_estimate(geometry):
     )
 
 
+def test_interpolated_magnitudes_are_those_of_the_method(segments, geometry):
+    wanted = inpaint.interpolate_magnitude(segments, geometry)
+    whole = tf.abs(tf_stft.coefficients(tf.constant(segments, tf.float32), geometry))
+    first = geometry.touched_frames.start - geometry.window // 2 // geometry.hop  # no frames before the segment here
+    found = hybrid._between(whole, slice(first, first + geometry.gap_frames))
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * wanted.max())
+
+
+def test_noise_gets_the_power_of_its_surroundings_where_linear_prediction_dies_away(geometry):
+    noise = 0.1 * np.random.default_rng(0).normal(size=(4, geometry.length))
+    system = network(geometry, bins=geometry.bins, iterations=0)
+    bias = np.zeros((system.model.output_shape[-1] // geometry.gap_frames, geometry.gap_frames))
+    bias[-2] = 1  # real part of the last weight, of the interpolated magnitudes
+    system.model.get_layer("out").bias.assign(bias.ravel())
+    middle = slice(geometry.gap // 4, -geometry.gap // 4)
+    filled = {"janssen": janssen.inpaint(noise, geometry), "hybrid": system.predict(noise)}
+    filled["noise"] = noise[:, geometry.gap_samples]
+    power = {name: (gap[:, middle] ** 2).mean() for name, gap in filled.items()}
+    assert power["janssen"] < 0.3 * power["noise"] < 0.5 * power["hybrid"] < 1.5 * power["noise"]
+
+
 def test_the_gap_is_not_read_and_level_and_polarity_pass_through(segments, geometry):
     system = network(geometry, 0.1)
     filled = system.predict(segments)
@@ -95,6 +116,8 @@ def test_synthesis_of_a_gap_is_that_of_numpy(geometry):
         ({"start": "zeros"}, "start='zeros' must be"),
         ({"bins": 999}, "bins=999 must be 257 at most"),
         ({"surroundings": 99}, "surroundings=99 13"),
+        ({"orders": [500, 0]}, "must be integers > 0"),
+        ({"interpolated": True, "surroundings": 0}, "needs surroundings > 0"),
     ],
 )
 def test_options_that_can_not_be(geometry, change, message):
@@ -102,7 +125,9 @@ def test_options_that_can_not_be(geometry, change, message):
         build_hybrid(Options(**change), geometry)
 
 
-@pytest.mark.parametrize("change", [{"surroundings": 0}, {"phases": False}, {"blocks": 0}])
+@pytest.mark.parametrize(
+    "change", [{"surroundings": 0, "interpolated": False}, {"orders": ()}, {"phases": False}, {"blocks": 0}]
+)
 def test_every_ablation_runs(segments, geometry, change):
     filled = network(geometry, 0.1, **change).predict(segments[:2])
     assert np.isfinite(filled).all() and filled.any()
@@ -142,7 +167,7 @@ def test_joined_corpora_are_read_as_each_of_them(tiny_corpus):
 def test_training_improves_the_validation_and_resumes_exactly(tiny_corpus, geometry, tmp_path, project_folders):
     recipe = Recipe.hybrid(
         "tiny+tiny", 24, batch=8, pool=32, warmup=2, averaging=0.5, validate_every=12, validation_segments=8,
-        rate=3e-3, options=SMALL,
+        rate=1e-3, options=SMALL,
     )  # fmt: skip
     corpus = JoinedCorpus([tiny_corpus, tiny_corpus])
     whole = Trainer(recipe, corpus, geometry, tmp_path / "runs" / "whole")
