@@ -171,8 +171,7 @@ $(FULL)/instruments-%.json: data/instruments-nsynth/corpus.json
 	$(call train,instruments-$*,instruments-nsynth,--kind $* --recipe paper)
 
 $(FULL)/hybrid.json: data/music-fma/corpus.json data/instruments-nsynth/corpus.json
-	$(call train,hybrid,music-fma+instruments-nsynth,--kind hybrid --steps 20000 --cooldown 6000 \
-		--option blocks=6 --option balance=0.75)
+	$(call train,hybrid,music-fma+instruments-nsynth,--kind hybrid --steps 20000 --cooldown 6000)
 
 # -- development ----------------------------------------------------------------------------------------------
 
@@ -185,9 +184,9 @@ test: $(READY) $(ASSETS) ## lint, type check and test
 bench: $(READY) ## time the library against what one would take instead, and write results/bench.json
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-quiet --bench-json results/bench.json
 
-# Equally many examples for all variants; the hybrid's are those that its weights were trained with.
+# Equally many examples for all variants of a network.
 ENCODER_STUDY := --batch 16 --steps 128 --pool 0 --validation-segments 256 --precision mixed
-HYBRID_STUDY := --batch 32 --steps 400 --pool 12000 --validation-segments 512 --option blocks=6 --option balance=0.75
+HYBRID_STUDY := --batch 32 --steps 400 --pool 12000 --validation-segments 512
 
 studies: data/music-full/corpus.json ## train the short runs again that the pages on training and on the hybrid compare
 	$(BIN)/ctxe ablate weights/magnitude-ablations.parquet --kind magnitude $(ENCODER_STUDY)

@@ -45,9 +45,7 @@ def train(
         typer.Option(help="short: for a small budget. paper: section 3.4, 800k steps of 256 examples."),
     ] = "short",
     batch: Annotated[int | None, typer.Option(min=1, help="Examples per step.")] = None,
-    optimizer: Annotated[
-        Literal["muon", "adam"] | None, typer.Option(help="Default: muon for encoders, adam for hybrids.")
-    ] = None,
+    optimizer: Annotated[Literal["muon", "adam"] | None, typer.Option(help="Default: muon.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     cooldown: Annotated[int | None, typer.Option(min=0, help="Last steps, over which the rate falls to zero.")] = None,
     loss: Annotated[

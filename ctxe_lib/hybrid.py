@@ -76,16 +76,16 @@ class Options:
         Weight of SNR_MS in the loss; SNR_TD has the rest.
     """
 
-    width: int = 192
-    blocks: int = 4
+    width: int = 128
+    blocks: int = 6
     bins: int = 128
     surroundings: int = 8
     phases: bool = True
     start: Literal["janssen", "lpc"] = "janssen"
-    orders: tuple[int, ...] = ()
-    interpolated: bool = False
+    orders: tuple[int, ...] = (256, 512, 1000)
+    interpolated: bool = True
     iterations: int = 4
-    balance: float = 0.5
+    balance: float = 0.75
 
     def __post_init__(self) -> None:
         for name, least in {"width": 1, "blocks": 0, "bins": 1, "surroundings": 0, "iterations": 0}.items():

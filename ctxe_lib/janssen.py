@@ -39,7 +39,10 @@ from numpy.typing import ArrayLike, NDArray
 from ctxe_lib import lpc
 from ctxe_lib.geometry import Geometry
 
-__all__ = ["inpaint"]
+__all__ = ["ORDER", "inpaint"]
+
+ORDER = 768
+"""Coefficients of the model; see above."""
 
 
 @lpc.jit
@@ -122,7 +125,7 @@ def _interpolate(signals, a, start, gap, bounds):  # type: ignore[no-untyped-def
             signals[row] = signal
 
 
-def inpaint(segments: ArrayLike, geometry: Geometry, *, order: int = 768, iterations: int = 2) -> NDArray[np.float64]:
+def inpaint(segments: ArrayLike, geometry: Geometry, *, order: int = ORDER, iterations: int = 2) -> NDArray[np.float64]:
     """Fill the gap of each segment by Janssen's interpolation.
 
     Parameters

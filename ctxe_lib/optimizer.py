@@ -1,4 +1,4 @@
-"""Muon for convolutions: the optimizer that the encoders are trained with where they are not trained as in the paper.
+"""Muon for convolutions: the optimizer that networks are trained with where they are not trained as in the paper.
 
 Adam scales each weight by itself. Muon moves a kernel, seen as the matrix from its inputs to its outputs, by the
 orthogonal matrix nearest to its momentum, so that all directions are learnt at the same pace, rare ones too (K. Jordan

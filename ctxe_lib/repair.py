@@ -202,7 +202,7 @@ def _fill(before: np.ndarray, after: np.ndarray, gap: int, sample_rate: int, met
     geometry = Geometry(sample_rate=sample_rate, context=context, gap=wide, window=2 * _STEP, hop=_STEP)
     after = after[:, wide - gap : wide - gap + context]
     segments = np.concatenate([before, np.zeros((len(before), wide)), after], axis=1)
-    return janssen.inpaint(segments, geometry, order=round(768 * sample_rate / 16_000))[:, :gap].T, "janssen"
+    return janssen.inpaint(segments, geometry, order=round(janssen.ORDER * sample_rate / 16_000))[:, :gap].T, "janssen"
 
 
 def _correction(audio: np.ndarray, sample_rate: int, start: int, stop: int) -> np.ndarray | None:

@@ -99,8 +99,8 @@ class Recipe:
     clip : float
         Largest norm of the gradient, all variables together; 0 for no limit.
     pool : int
-        Training segments that batches are drawn from, chosen at random once; 0 for all. A hybrid's experts work on
-        each of them once.
+        Training segments that batches are drawn from, chosen at random once, the same whatever the seed; 0 for all.
+        A hybrid's experts work on each of them once.
     start : str
         Name of stored weights to start from, see :mod:`ctxe_lib.weights`; none if empty. A complex network may start
         from a magnitude network: all its layers but the last.
@@ -170,7 +170,7 @@ class Recipe:
     @classmethod
     def hybrid(cls, corpus: str, steps: int, **changes: Any) -> Recipe:
         """The recipe of the hybrid; `changes` are fields of a recipe."""
-        defaults: dict[str, Any] = {"optimizer": "adam", "rate": 1e-3, "loss": "snr", "clip": 1.0, "pool": 100_000}
+        defaults: dict[str, Any] = {"rate": 1e-3, "loss": "snr", "clip": 1.0, "pool": 60_000}
         return cls(kind="hybrid", corpus=corpus, steps=steps, **defaults | changes)
 
     @classmethod
@@ -327,7 +327,8 @@ class Trainer:
         if not len(self.starts):
             raise ValueError(f"corpus {corpus.name} has no training segments")
         if 0 < recipe.pool < len(self.starts):
-            self.starts = np.random.default_rng(recipe.seed).choice(self.starts, recipe.pool, replace=False)
+            # Seeds share the pool, and so what a hybrid's experts have worked out for it.
+            self.starts = np.random.default_rng(0).choice(self.starts, recipe.pool, replace=False)
             self.starts.sort()
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         keras.utils.set_random_seed(recipe.seed)

@@ -13,7 +13,7 @@ from ctxe_lib.ablations import ablate, spread
 from ctxe_lib.cli import app
 from ctxe_lib.corpus import JoinedCorpus, open_corpora
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
-from ctxe_lib.training import Recipe, Trainer, read_log
+from ctxe_lib.training import Recipe, Trainer, batch_starts, read_log
 
 SMALL = {"width": 8, "blocks": 2, "bins": 64, "orders": (64, 300), "interpolated": True}
 
@@ -191,6 +191,21 @@ def test_training_improves_the_validation_and_resumes_exactly(tiny_corpus, geome
     for score in (metrics.snr_td, metrics.snr_ms):
         difference = score(segments, loaded, geometry) - score(segments, exact, geometry)
         assert abs(difference).max() < 0.05
+
+
+def test_seeds_share_the_pool_and_draw_from_it_in_their_own_order(tiny_corpus, geometry, tmp_path):
+    runs = [
+        Trainer(
+            Recipe.hybrid("tiny", 1, batch=4, pool=8, validation_segments=4, options=SMALL, seed=seed),
+            tiny_corpus,
+            geometry,
+            tmp_path / str(seed),
+        )
+        for seed in (0, 1)
+    ]
+    np.testing.assert_array_equal(runs[0].starts, runs[1].starts)
+    drawn = [batch_starts(run.starts, run.recipe, 0).tolist() for run in runs]
+    assert len(runs[0].starts) == 8 and drawn[0] != drawn[1]
 
 
 def test_ablations_train_what_they_name(tiny_corpus, tmp_path):
