@@ -58,3 +58,11 @@ def test_exceptions_leave_standard_error_as_it_was(capfd: pytest.CaptureFixture[
 
 def test_text() -> None:
     assert without_greeting(GREETING + ERRORS) == ERRORS
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_tensorflow_is_to_use_onednn_unless_told_otherwise(given: str | None, found: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}
+    command = [sys.executable, "-c", "import ctxe_lib, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip() == found
