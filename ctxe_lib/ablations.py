@@ -32,7 +32,7 @@ _HYBRIDS: dict[str, dict[str, Any]] = {
         "sees no phases": {"phases": False},
         "no Griffin-Lim iterations": {"iterations": 0},
         "corrects all bins": {"bins": 257},
-        "half the width": {"width": 96},
+        "half the width": {"width": 64},
         "half the blocks": {"blocks": 3},
         "loss on SNR_TD only": {"balance": 0.0},
         "loss on SNR_MS only": {"balance": 1.0},
