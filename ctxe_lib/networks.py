@@ -10,8 +10,11 @@ with the same weights: :class:`SpectralConv2D` and :class:`SpectralDeconv2D` whe
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal
 
 import keras
@@ -31,6 +34,7 @@ __all__ = [
     "SpectralDeconv2D",
     "WinogradDeconv2D",
     "build_network",
+    "has_bfloat16",
     "in_precision",
     "layer_table",
     "trainable_parameters",
@@ -41,7 +45,8 @@ Kind = Literal["magnitude", "complex"]
 Precision = Literal["single", "mixed"]
 """What layers compute in: single precision, or (mixed) bfloat16 with weights, inputs and outputs in single precision.
 
-The latter is faster on GPUs, and on CPUs that multiply matrices of bfloat16 (AMX); elsewhere it is slower.
+The latter is faster on GPUs, and on CPUs that multiply matrices of bfloat16 (AMX). On CPUs without any instructions for
+it, it is slower and less exact, for sums are rounded too, and :func:`in_precision` warns.
 """
 
 ENCODER: tuple[tuple[int, tuple[int, int], tuple[int, int]], ...] = (
@@ -344,6 +349,14 @@ def _add_in_time(shares: tf.Tensor, stride: int) -> tf.Tensor:
     return tf.stack(phases, axis=3)[:, :, after : after + frames]
 
 
+def has_bfloat16() -> bool:
+    """Whether this machine has instructions for bfloat16, which add up in single precision."""
+    if tf.config.list_physical_devices("GPU"):
+        return True
+    processor = Path("/proc/cpuinfo")  # Linux
+    return processor.exists() and bool(re.search(r"\b(amx_|avx512_)?bf16\b", processor.read_text()))
+
+
 def in_precision(precision: Precision, build: Callable[[], keras.Model]) -> keras.Model:
     """Build a model whose layers compute in a precision.
 
@@ -360,6 +373,10 @@ def in_precision(precision: Precision, build: Callable[[], keras.Model]) -> kera
     """
     if precision == "single":
         return build()
+    if not has_bfloat16():
+        warnings.warn(
+            "precision='mixed' on a processor without bfloat16 is slower and less exact: take 'single'", stacklevel=2
+        )
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

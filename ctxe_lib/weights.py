@@ -164,7 +164,7 @@ def load_encoder(
         See :func:`ctxe_lib.networks.build_network`; a hybrid has one kind of layers.
     precision : {'single', 'mixed'}
         See :data:`ctxe_lib.networks.Precision`; ``mixed`` changes the mean SNR of the shipped networks by less
-        than 0.1 dB, that of single gaps by less than 0.3 dB.
+        than 0.1 dB, that of single gaps by less than 0.3 dB, on processors with instructions for bfloat16.
 
     Returns
     -------

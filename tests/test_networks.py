@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -224,3 +225,18 @@ def test_auto_takes_the_fast_layers_without_a_gpu(monkeypatch):
 def test_errors_name_the_value(wrong):
     with pytest.raises(ValueError, match=f"'{next(iter(wrong.values()))}' must be"):
         build_network(**{"kind": "magnitude", "geometry": Geometry(), **wrong})
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_on_a_processor_without_it_is_warned_of(monkeypatch, able):
+    monkeypatch.setattr(networks, "has_bfloat16", lambda: able)
+
+    def build() -> keras.Model:
+        inputs = keras.Input((2,))
+        return keras.Model(inputs, keras.layers.Dense(1)(inputs))
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        networks.in_precision("mixed", build)
+        networks.in_precision("single", build)
+    assert [str(warning.message).endswith("take 'single'") for warning in caught] == [] if able else [True]

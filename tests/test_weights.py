@@ -9,7 +9,7 @@ import pytest
 from ctxe_lib import stft
 from ctxe_lib.encoder import ContextEncoder, context_level
 from ctxe_lib.files import write_atomically
-from ctxe_lib.networks import build_network
+from ctxe_lib.networks import build_network, has_bfloat16
 from ctxe_lib.weights import available, load_encoder, read_card, save_encoder
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -114,6 +114,7 @@ def test_the_target_is_the_gaps_transform(stored, segments, geometry):
     np.testing.assert_allclose(target[..., 0] + 1j * target[..., 1], expected, atol=1e-4)
 
 
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no instructions for bfloat16")
 @pytest.mark.parametrize("name", available(SHIPPED))
 def test_layers_in_bfloat16_change_no_mean_snr_of_the_shipped_networks_by_a_tenth_of_a_decibel(name, tiny_corpus):
     (single, _), (mixed, _) = (load_encoder(name, SHIPPED, precision=precision) for precision in ("single", "mixed"))
