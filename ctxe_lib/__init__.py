@@ -8,7 +8,7 @@ from ctxe_lib.quiet import quiet_import
 __all__ = ["Geometry"]
 __version__ = "0.1.0"
 
-# Read by TensorFlow when it is imported. By itself it leaves oneDNN's kernels, here nearly twice as fast as its own, to
+# Read by TensorFlow when it is imported. By itself it leaves oneDNN's kernels, which these networks are faster with, to
 # processors with instructions for neural networks (AVX512-VNNI and later).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 quiet_import()

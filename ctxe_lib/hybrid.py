@@ -15,7 +15,7 @@ stays closed, whatever the network says. The loss is the score itself, the mean 
 audio, so there is no phase recovery behind it.
 
 The network sees no absolute phase and no level: its input are log magnitudes relative to the context's level, of
-experts, differences of experts and surrounding frames, and the phases of the extrapolations against Janssen's.
+experts, differences of experts and surrounding frames, and the phases of the experts against Janssen's.
 Frames are its channels, and it is a residual network of convolutions along frequency. It acts on the lowest bins
 only, which hold nearly all of the error's energy; above them Janssen's estimate stays as it is.
 """
@@ -101,6 +101,16 @@ class Options:
         if not 0 <= self.balance <= 1:
             raise ValueError(f"balance={self.balance} must lie in [0, 1]")
 
+    @property
+    def experts(self) -> int:
+        """How many estimates the network weighs beside the one that is corrected."""
+        return 2 + len(self.orders)
+
+    @property
+    def terms(self) -> int:
+        """How many terms the correction has: one per expert, their disagreement, the interpolated magnitudes."""
+        return self.experts + 1 + self.interpolated
+
 
 def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) -> keras.Model:
     """Build the network that weighs and mends the experts.
@@ -115,7 +125,7 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
     Returns
     -------
     keras.Model
-        Features [n, bins, features] to real and imaginary parts of the weights, [n, bins, 2 * weights * gap_frames];
+        Features [n, bins, features] to real and imaginary parts of the weights, [n, bins, 2 * terms * gap_frames];
         zero before training, so that the hybrid begins as the estimate it corrects.
 
     Raises
@@ -137,9 +147,7 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
             options.width, taps, padding="same", dilation_rate=dilation, kernel_initializer=init, name=name
         )(x)
 
-    experts = 2 + len(options.orders)
-    features = 2 * options.surroundings + ((4 if options.phases else 2) * experts + 2) * frames
-    weights = experts + 1 + options.interpolated
+    features = 2 * options.surroundings + ((4 if options.phases else 2) * options.experts + 2) * frames
     x = inputs = keras.Input((options.bins, features), name="features")
     x = conv(x, "into", 3)
     for i in range(options.blocks):
@@ -148,7 +156,7 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
         y = keras.layers.Dense(options.width, kernel_initializer="zeros", name=f"block{i}_mix")(y)
         x = keras.layers.Add(name=f"block{i}")([x, y])
     x = keras.layers.LayerNormalization(name="out_norm")(x)
-    outputs = keras.layers.Dense(2 * weights * frames, kernel_initializer="zeros", name="out")(x)
+    outputs = keras.layers.Dense(2 * options.terms * frames, kernel_initializer="zeros", name="out")(x)
     return keras.Model(inputs, outputs, name="hybrid")
 
 
@@ -174,7 +182,7 @@ class Hybrid:
     @property
     def example_length(self) -> int:
         """Values of an example: a segment's samples, then the experts' estimates of its gap."""
-        return self.geometry.length + (3 + len(self.options.orders)) * self.geometry.gap
+        return self.geometry.length + (self.options.experts + 1) * self.geometry.gap
 
     def card(self) -> dict[str, Any]:
         """What a card needs to build the network again."""
@@ -216,7 +224,7 @@ class Hybrid:
         level = context_level(examples[:, : geometry.length], geometry)
         examples = examples / level
         before, after = examples[:, : geometry.context], examples[:, geometry.context + geometry.gap : geometry.length]
-        estimates = tf.reshape(examples[:, geometry.length :], [-1, 3 + len(options.orders), geometry.gap])
+        estimates = tf.reshape(examples[:, geometry.length :], [-1, options.experts + 1, geometry.gap])
         gaps = tf.unstack(estimates, axis=1)
         reach = geometry.padding + options.surroundings * geometry.hop
         spectra = [
@@ -236,9 +244,7 @@ class Hybrid:
         stacked = tf.transpose(tf.concat(features, axis=1)[..., : options.bins], [0, 2, 1])
         weights = tf.transpose(self.model(stacked, training=training), [0, 2, 1])
         weights = tf.pad(weights, [[0, 0], [0, 0], [0, geometry.bins - options.bins]])
-        weights = tf.reshape(
-            weights, [-1, len(experts) + 1 + options.interpolated, 2, geometry.gap_frames, geometry.bins]
-        )
+        weights = tf.reshape(weights, [-1, options.terms, 2, geometry.gap_frames, geometry.bins])
         amounts = [_magnitude(apart)]
         if options.interpolated:
             mean = _between(_magnitude(spectra[-1]), inside)
