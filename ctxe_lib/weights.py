@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,7 +177,8 @@ def load_encoder(
     FileNotFoundError
         If there is no such network.
     ValueError
-        If the weights are not those the card describes, or do not fit the network.
+        If the weights are not those the card describes, or do not fit the network; or if a hybrid is of another
+        version of :class:`ctxe_lib.hybrid.Options`.
     """
     folder = folder or weights_folder()
     card = read_card(name, folder)
@@ -191,7 +193,7 @@ def load_encoder(
     geometry = Geometry(**card["geometry"])
     encoder: ContextEncoder | Hybrid
     if card["kind"] == "hybrid":
-        options = Options(**card["options"])
+        options = _options(card, name)
         model = in_precision(precision, lambda: build_hybrid(options, geometry))
         encoder = Hybrid(model, geometry, options)
     else:
@@ -205,3 +207,14 @@ def load_encoder(
             raise ValueError(f"{path}: {key} has shape {tensors[key].shape}, the network wants {tuple(variable.shape)}")
         variable.assign(tensors[key].astype(np.float32))
     return encoder, card
+
+
+def _options(card: dict[str, Any], name: str) -> Options:
+    """Options of a hybrid's card; a default may have changed since, so a card that leaves one open is refused."""
+    differing = {field.name for field in fields(Options)} ^ set(card["options"])
+    if differing:
+        raise ValueError(
+            f"the card of {name} is of another version of the hybrid, which differs in the options "
+            f"{', '.join(sorted(differing))}: take the weights that belong to this version, or train anew"
+        )
+    return Options(**card["options"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -191,6 +192,17 @@ def test_training_improves_the_validation_and_resumes_exactly(tiny_corpus, geome
     for score in (metrics.snr_td, metrics.snr_ms):
         difference = score(segments, loaded, geometry) - score(segments, exact, geometry)
         assert abs(difference).max() < 0.05
+
+
+def test_a_card_of_another_version_is_refused(project_folders, geometry):
+    options = Options(**SMALL)
+    weights.save_encoder(Hybrid(build_hybrid(options, geometry, seed=0), geometry, options), "hybrid", {"examples": 0})
+    path = project_folders / "weights" / "hybrid.json"
+    card = json.loads(path.read_text())
+    del card["options"]["interpolated"]
+    path.write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="the card of hybrid is of another version .* in the options interpolated"):
+        weights.load_encoder("hybrid")
 
 
 def test_seeds_share_the_pool_and_draw_from_it_in_their_own_order(tiny_corpus, geometry, tmp_path):
