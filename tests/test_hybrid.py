@@ -201,7 +201,7 @@ def test_a_card_of_another_version_is_refused(project_folders, geometry):
     card = json.loads(path.read_text())
     del card["options"]["interpolated"]
     path.write_text(json.dumps(card))
-    with pytest.raises(ValueError, match="the card of hybrid is of another version .* in the options interpolated"):
+    with pytest.raises(ValueError, match=r"the card of hybrid is of another version .* in the options interpolated"):
         weights.load_encoder("hybrid")
 
 

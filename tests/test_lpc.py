@@ -89,7 +89,7 @@ def test_what_repeats_exactly_is_continued(edges: dict[str, tuple[np.ndarray, np
 
 
 def test_where_the_full_recursion_diverges_a_shorter_one_continues(geometry: Geometry) -> None:
-    """How well depends on how the sums are rounded, which is the processor's affair: one phase in many errs by 16 dB."""
+    """How well depends on how the sums are rounded, which is up to the processor: one phase in many is at 20 dB."""
     time = np.arange(geometry.length)
     sawtooths = np.stack([(time + start) % 50 / 50 - 0.5 for start in range(0, 50, 2)])
     decibels = continued(sawtooths, geometry)
