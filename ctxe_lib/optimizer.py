@@ -63,7 +63,8 @@ def orthogonalise(
     """Matrices with the singular vectors of the given ones, and singular values near 1.
 
     A Newton-Schulz iteration whose polynomial lifts small singular values fast and leaves all between about 0.7 and
-    1.2 (Jordan et al. 2024).
+    1.2 (Jordan et al. 2024). In single precision it runs on the products of rows, which are smaller than the matrices:
+    what the polynomials make of them is a factor of the matrix itself. In bfloat16, such products are too coarse.
 
     Parameters
     ----------
@@ -83,8 +84,17 @@ def orthogonalise(
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices / (tf.norm(matrices, axis=(1, 2), keepdims=True) + 1e-7)  # no singular value is above 1
     x = tf.cast(x if wide else tf.transpose(x, [0, 2, 1]), dtype)
-    for _ in range(iterations):
+    if dtype == "bfloat16":
+        for _ in range(iterations):
+            square = tf.matmul(x, x, transpose_b=True)
+            x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
+    else:
         square = tf.matmul(x, x, transpose_b=True)
-        x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
+        factor, unit = None, tf.eye(x.shape[1], dtype=dtype)
+        for _ in range(iterations):
+            step = a * unit + b * square + c * tf.matmul(square, square)
+            factor = step if factor is None else tf.matmul(step, factor)
+            square = tf.matmul(tf.matmul(step, square), step)
+        x = tf.matmul(factor, x)
     x = tf.cast(x, matrices.dtype)
     return x if wide else tf.transpose(x, [0, 2, 1])

@@ -24,6 +24,19 @@ def test_singular_values_come_near_one_and_singular_vectors_stay(shape, dtype):
         assert np.abs(inner - diagonal[:, None] * np.eye(rank)).max() < (1e-3 if dtype == "float32" else 0.1)
 
 
+@pytest.mark.parametrize("shape", [(2, 96, 400), (1, 400, 96)])
+def test_products_of_rows_give_what_the_matrices_themselves_do(shape):
+    """Singular values over six decades: the smallest are lost in the products, and stay small."""
+    left, _, right = np.linalg.svd(np.random.default_rng(4).standard_normal(shape), full_matrices=False)
+    matrices = left * np.logspace(0, -6, min(shape[1:])) @ right
+    x = matrices / np.linalg.norm(matrices, axis=(1, 2), keepdims=True)
+    for _ in range(5):
+        square = x @ np.swapaxes(x, 1, 2)
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    found = orthogonalise(tf.constant(matrices, tf.float32)).numpy()
+    assert np.linalg.norm(found - x) < 1e-3 * np.linalg.norm(x)
+
+
 def test_a_matrix_of_zeros_stays_one():
     assert not orthogonalise(tf.zeros((1, 4, 8))).numpy().any()
 
