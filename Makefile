@@ -5,6 +5,7 @@ PROFILE ?= quick
 DATA ?= $(or $(DATA_$(PROFILE)),quick)
 VENV ?= .venv
 PORT ?= 8000
+WORKERS ?= 2
 
 # Which corpora each DATA stands for, and which DATA each profile takes.
 DATA_quick := quick
@@ -179,7 +180,8 @@ test: $(READY) $(ASSETS) ## lint, type check and test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore tests/benchmarks -n $(WORKERS) --dist worksteal
+	$(BIN)/pytest tests/benchmarks # alone, for it measures times
 
 bench: $(READY) ## time the library against what one would take instead, and write results/bench.json
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-quiet --bench-json results/bench.json
