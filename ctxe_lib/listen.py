@@ -144,8 +144,9 @@ if (!customElements.get("ctxe-compare")) {
     element.append(...children);
     return element;
   };
-  // One sound at a time, whichever player it comes from.
+  // One sound at a time, whichever player it comes from. Events come late: what began may have ended since.
   document.addEventListener("play", event => {
+    if (event.target.paused) return;
     for (const audio of document.querySelectorAll("audio")) if (audio !== event.target) audio.pause();
   }, true);
   document.head.append(make("style", { textContent: `
@@ -203,7 +204,7 @@ if (!customElements.get("ctxe-compare")) {
         audio.loop = this.state.repeat;
         audio.onplay = audio.onloadedmetadata = () => this.show();
         audio.onpause = () => {
-          if (audio === this.current && this.isConnected) this.state.playing = false;
+          if (audio === this.current && audio.paused && this.isConnected) this.state.playing = false;
           this.show();
         };
         audio.onended = () => { this.state.time = 0; };
@@ -216,7 +217,7 @@ if (!customElements.get("ctxe-compare")) {
       if (this.current && this.current !== next) {
         if (!this.current.paused) this.state.time = this.current.currentTime;
         next.currentTime = this.state.time;
-        if (!this.current.paused) { this.current.pause(); next.play(); }
+        if (!this.current.paused) { this.current.pause(); this.start(next); }
       } else next.currentTime = this.state.time;
       this.current = next;
       this.state.name = this.radios[i].value;
@@ -225,8 +226,11 @@ if (!customElements.get("ctxe-compare")) {
     }
     play(on) {
       this.state.playing = on;
-      if (on) this.current.play().catch(() => { this.state.playing = false; });
+      if (on) this.start(this.current);
       else this.current.pause();
+    }
+    start(audio) {
+      audio.play().catch(() => { this.state.playing = !this.current.paused; });
     }
     show() {
       const { duration, paused } = this.current;

@@ -332,6 +332,16 @@ def test_widget_player_switches_between_sounds_and_keeps_the_position(widget: Pa
     assert player.evaluate(PLAYING) == -1
 
 
+def test_widget_player_follows_whoever_switches_faster_than_it_starts(widget: Page) -> None:
+    player = widget.locator("ctxe-compare").first
+    player.get_by_role("button", name="Play").click()
+    widget.wait_for_function("document.querySelector('ctxe-compare audio').currentTime > 0.1")
+    player.evaluate("player => [2, 1, 2, 1].forEach(i => player.querySelectorAll('input[type=radio]')[i].click())")
+    widget.wait_for_timeout(300)  # until the events of all of that have come
+    assert player.evaluate(PLAYING) == 1
+    assert player.evaluate("player => player.state.playing")
+
+
 def test_widget_sound_goes_on_while_a_slider_is_turned(widget: Page) -> None:
     box = widget.locator(".widget-vbox:has(ctxe-compare)").last
     box.get_by_role("radio", name="C").check()
