@@ -14,6 +14,7 @@ from ctxe_lib.evaluation import evaluate, excerpts, odg, trained_on
 from ctxe_lib.inpaint import inpaint
 from ctxe_lib.records import read_table, write_table
 from ctxe_lib.statistics import cluster_bootstrap, summarise
+from ctxe_lib.training import read_log
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +222,28 @@ def test_the_command_line_trains_exports_and_evaluates(tiny_corpus, project_fold
     table, record = read_table(output, "")
     assert f"{table['odg'].mean():.2f} ± {table['odg'].std(ddof=0):.2f}" in result.output
     assert record["weights"] == {"music-magnitude": card["sha256"]}
+
+
+def test_an_exported_log_goes_on_from_that_of_the_network_it_started_from(tiny_corpus, project_folders):
+    (project_folders / "data" / "tiny").symlink_to(tiny_corpus.folder)
+    short = ["--corpus", "tiny", "--steps", "2", "--batch", "2", "--no-progress"]
+    calls = (
+        ["train", "first", *short],
+        ["export", "first", "music-magnitude"],
+        ["train", "second", *short, "--start", "music-magnitude"],
+        ["train", "other", *short, "--start", "music-magnitude", "--kind", "complex"],
+        ["export", "second", "music-magnitude"],
+        ["export", "second", "music-magnitude"],  # again: nothing comes twice
+        ["export", "other", "music-complex"],
+    )
+    for call in calls:
+        result = CliRunner().invoke(cli.app, call)
+        assert result.exit_code == 0, result.output
+    logs = {
+        kind: read_log(project_folders / "weights" / f"music-{kind}.log.jsonl") for kind in ("magnitude", "complex")
+    }
+    assert logs["magnitude"]["examples"].tolist() == [4, 8] and logs["complex"]["examples"].tolist() == [8]
+    assert logs["magnitude"]["seconds"].is_monotonic_increasing
 
 
 @pytest.mark.parametrize(
