@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from ctxe_lib import lpc
+from ctxe_lib import lpc, metrics
 from ctxe_lib.geometry import Geometry
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -101,8 +101,7 @@ def continued(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
     """SNR_TD of what continues both sides, in dB."""
     gap, sides = lpc.inpaint(segments, geometry, return_info=True)
     assert sides.used.all()
-    true = segments[:, geometry.gap_samples]
-    return 10 * np.log10(np.sum(true**2, axis=1) / np.maximum(np.sum((gap - true) ** 2, axis=1), 1e-300))
+    return metrics.snr_td(segments, gap, geometry)
 
 
 def test_reference_segments_stay_far_from_the_bound(vectors: dict[str, np.ndarray], geometry: Geometry) -> None:
