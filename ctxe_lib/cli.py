@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
@@ -183,7 +180,7 @@ def export(
     from ctxe_lib.geometry import Geometry
     from ctxe_lib.paths import data_folder, runs_folder, weights_folder
     from ctxe_lib.records import environment
-    from ctxe_lib.training import Trainer, read_log, recipe_from
+    from ctxe_lib.training import Trainer, continued_log, read_log, recipe_from
     from ctxe_lib.weights import save_encoder
 
     folder = runs_folder() / run
@@ -209,7 +206,7 @@ def export(
             "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **_material(corpus)},
             "steps": trainer.step,
             "examples": trainer.step * chosen.batch + before["examples"],
-            "hours": round(row["seconds"] / 3600 + before["hours"], 2),
+            "hours": round(row["seconds"] / 3600 + before["hours"], 4),
             "validation": {
                 name: round(row[f"validation_{key}"], 4) for key, name in scores.items() if f"validation_{key}" in row
             },
@@ -218,26 +215,11 @@ def export(
         path = save_encoder(encoder, name, card)
     except (FileNotFoundError, ValueError) as error:
         raise _fail(error) from None
-    log = _whole_log(log, chosen.kind, before)
+    earlier = weights_folder() / f"{before.get('name')}.log.jsonl"
+    same = before.get("kind") == chosen.kind and earlier.exists()
+    log = continued_log(log, before, read_log(earlier) if same else None)
     write_atomically(weights_folder() / f"{name}.log.jsonl", log.to_json(orient="records", lines=True).encode())
     console.print(f"wrote {path} (step {trainer.step}, validation SNR {row['validation_snr']:.2f} dB)")
-
-
-def _whole_log(log: pd.DataFrame, kind: str, before: Mapping[str, Any]) -> pd.DataFrame:
-    """A run's log, counting on from the network it started from; behind that one's own log if the kind is the same."""
-    import pandas as pd
-
-    from ctxe_lib.paths import weights_folder
-    from ctxe_lib.training import read_log
-
-    counted = log.assign(
-        examples=log["examples"] + before["examples"], seconds=(log["seconds"] + 3600 * before["hours"]).round(1)
-    )
-    path = weights_folder() / f"{before.get('name')}.log.jsonl"
-    if before.get("kind") != kind or not path.exists():
-        return counted
-    earlier = read_log(path)  # of this very run, too, if it was exported before under that name
-    return pd.concat([earlier[earlier["examples"] <= before["examples"]], counted], ignore_index=True)
 
 
 def _options(assignments: list[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -51,6 +51,7 @@ __all__ = [
     "batch_starts",
     "build_encoder",
     "choose_strategy",
+    "continued_log",
     "learning_rate",
     "read_log",
 ]
@@ -269,6 +270,31 @@ def read_log(run: Path) -> pd.DataFrame:
     """
     path = run / "log.jsonl" if run.is_dir() else run
     return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+
+
+def continued_log(log: pd.DataFrame, before: Mapping[str, Any], earlier: pd.DataFrame | None = None) -> pd.DataFrame:
+    """A run's log that counts on from the network it started from.
+
+    Parameters
+    ----------
+    log : pandas.DataFrame
+        Of the run, from :func:`read_log`.
+    before : Mapping
+        Of the network it started from: its examples and hours in all; zeros if there is none.
+    earlier : pandas.DataFrame, optional
+        That network's own log, if it is of the same kind. Rows beyond its examples are left out: they are of this
+        very run if that was exported under the same name before.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `log`, with examples and seconds in all, the earlier rows first.
+    """
+    seconds = log["seconds"] + 3600 * before["hours"]
+    counted = log.assign(examples=log["examples"] + before["examples"], seconds=seconds.round(1))
+    if earlier is None:
+        return counted
+    return pd.concat([earlier[earlier["examples"] <= before["examples"]], counted], ignore_index=True)
 
 
 class Trainer:
