@@ -215,9 +215,7 @@ def export(
         path = save_encoder(encoder, name, card)
     except (FileNotFoundError, ValueError) as error:
         raise _fail(error) from None
-    earlier = weights_folder() / f"{before.get('name')}.log.jsonl"
-    same = before.get("kind") == chosen.kind and earlier.exists()
-    log = continued_log(log, before, read_log(earlier) if same else None)
+    log = continued_log(log, chosen.kind, trainer.started_from, weights_folder())
     write_atomically(weights_folder() / f"{name}.log.jsonl", log.to_json(orient="records", lines=True).encode())
     console.print(f"wrote {path} (step {trainer.step}, validation SNR {row['validation_snr']:.2f} dB)")
 

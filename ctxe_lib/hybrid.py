@@ -14,10 +14,9 @@ the extrapolations agree. Where all experts agree, every term vanishes: a gap th
 stays closed, whatever the network says. The loss is the score itself, the mean of SNR_TD and SNR_MS of the synthesised
 audio, so there is no phase recovery behind it.
 
-The network sees no absolute phase and no level: its input are log magnitudes relative to the context's level, of
-experts, differences of experts and surrounding frames, and the phases of the experts against Janssen's.
-Frames are its channels, and it is a residual network of convolutions along frequency. It acts on the lowest bins
-only, which hold nearly all of the error's energy; above them Janssen's estimate stays as it is.
+The network sees no phase and no level: its input are log magnitudes relative to the context's level, of experts,
+differences of experts and surrounding frames. Frames are its channels, and it is a residual network of convolutions
+along frequency.
 """
 
 from __future__ import annotations
@@ -57,11 +56,11 @@ class Options:
     blocks : int
         How many of them; their convolutions have dilations 1, 2, 4, 1, ...
     bins : int
-        Lowest bins, which are corrected.
+        How many bins are corrected, from the lowest on; above them the estimate stays as it is.
     surroundings : int
         Frames on either side of the gap that the network sees; 0 for none.
     phases : bool
-        Whether it sees the extrapolations' phases against that of the estimate that is corrected.
+        Whether it sees the experts' phases against that of the estimate that is corrected, too.
     start : {'janssen', 'lpc'}
         The estimate that is corrected.
     orders : tuple of int
@@ -78,9 +77,9 @@ class Options:
 
     width: int = 128
     blocks: int = 6
-    bins: int = 128
+    bins: int = 257
     surroundings: int = 8
-    phases: bool = True
+    phases: bool = False
     start: Literal["janssen", "lpc"] = "janssen"
     orders: tuple[int, ...] = (256, 512, 1000)
     interpolated: bool = True

@@ -272,28 +272,34 @@ def read_log(run: Path) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
 
 
-def continued_log(log: pd.DataFrame, before: Mapping[str, Any], earlier: pd.DataFrame | None = None) -> pd.DataFrame:
+def continued_log(log: pd.DataFrame, kind: str, before: Mapping[str, Any] | None, folder: Path) -> pd.DataFrame:
     """A run's log that counts on from the network it started from.
 
     Parameters
     ----------
     log : pandas.DataFrame
         Of the run, from :func:`read_log`.
-    before : Mapping
-        Of the network it started from: its examples and hours in all; zeros if there is none.
-    earlier : pandas.DataFrame, optional
-        That network's own log, if it is of the same kind. Rows beyond its examples are left out: they are of this
-        very run if that was exported under the same name before.
+    kind : str
+        Of the run's network.
+    before : Mapping or None
+        Name, kind, examples and hours (both in all) of the network it started from.
+    folder : Path
+        Where that network's own log lies, if it has one.
 
     Returns
     -------
     pandas.DataFrame
-        As `log`, with examples and seconds in all, the earlier rows first.
+        As `log`, with examples and seconds in all. In front of it the rows of the other log, if that is of the same
+        kind: those up to its network's examples, since this very run may have been exported under its name before.
     """
+    if before is None:
+        return log
     seconds = log["seconds"] + 3600 * before["hours"]
     counted = log.assign(examples=log["examples"] + before["examples"], seconds=seconds.round(1))
-    if earlier is None:
+    path = folder / f"{before['name']}.log.jsonl"
+    if before["kind"] != kind or not path.exists():
         return counted
+    earlier = read_log(path)
     return pd.concat([earlier[earlier["examples"] <= before["examples"]], counted], ignore_index=True)
 
 

@@ -193,7 +193,7 @@ def load_encoder(
     geometry = Geometry(**card["geometry"])
     encoder: ContextEncoder | Hybrid
     if card["kind"] == "hybrid":
-        options = _options(card, name)
+        options = _hybrid_options(card, name)
         model = in_precision(precision, lambda: build_hybrid(options, geometry))
         encoder = Hybrid(model, geometry, options)
     else:
@@ -209,7 +209,7 @@ def load_encoder(
     return encoder, card
 
 
-def _options(card: dict[str, Any], name: str) -> Options:
+def _hybrid_options(card: dict[str, Any], name: str) -> Options:
     """Options of a hybrid's card; a default may have changed since, so a card that leaves one open is refused."""
     differing = {field.name for field in fields(Options)} ^ set(card["options"])
     if differing:

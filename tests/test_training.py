@@ -11,6 +11,7 @@ import time
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
@@ -19,7 +20,15 @@ from ctxe_lib import training, weights
 from ctxe_lib.ablations import VARIANTS, caption
 from ctxe_lib.cli import app
 from ctxe_lib.records import read_table
-from ctxe_lib.training import Recipe, Trainer, TrainingStopped, batch_starts, learning_rate, read_log
+from ctxe_lib.training import (
+    Recipe,
+    Trainer,
+    TrainingStopped,
+    batch_starts,
+    continued_log,
+    learning_rate,
+    read_log,
+)
 
 RECIPE = Recipe(
     kind="magnitude", corpus="tiny", steps=4, batch=2, validate_every=2, validation_segments=4, warmup=2, seed=3
@@ -68,6 +77,20 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(finished, tiny_corpus,
     assert read_log(tmp_path / "parts")[timeless].equals(read_log(folder)[timeless])
     for ours, theirs in zip(second.encoder.model.variables, whole.encoder.model.variables, strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+
+
+def test_a_log_counts_on_from_the_network_that_a_run_started_from(tmp_path):
+    log = pd.DataFrame({"examples": [10, 20], "seconds": [1.0, 2.5], "loss": [0.2, 0.1]})
+    before = {"name": "first", "kind": "magnitude", "examples": 30, "hours": 0.01}
+    assert continued_log(log, "magnitude", None, tmp_path).equals(log)
+    counted = continued_log(log, "magnitude", before, tmp_path)  # its log is lost
+    assert counted["examples"].tolist() == [40, 50] and counted["seconds"].tolist() == [37.0, 38.5]
+    # a longer log: this very run's, exported before
+    rows = pd.DataFrame({"examples": [15, 30, 40], "seconds": [20.0, 36.0, 37.0], "loss": [0.4, 0.3, 0.2]})
+    rows.to_json(tmp_path / "first.log.jsonl", orient="records", lines=True)
+    whole = continued_log(log, "magnitude", before, tmp_path)
+    assert whole["examples"].tolist() == [15, 30, 40, 50] and whole["loss"].tolist() == [0.4, 0.3, 0.2, 0.1]
+    assert continued_log(log, "complex", before, tmp_path).equals(counted)
 
 
 def test_another_recipe_does_not_touch_the_run(finished, tiny_corpus, geometry):
