@@ -190,14 +190,13 @@ def export(
         corpus = open_corpora(chosen.corpus, data_folder())
         trainer = Trainer(chosen, corpus, Geometry(**stored["geometry"]), folder)
         encoder = trainer.result(which)
-        log = read_log(folder)
-        row = log[log["step"] == trainer.step].iloc[0]
+        log = continued_log(read_log(folder), chosen.kind, trainer.started_from, weights_folder())
+        row = log[log["step"] == trainer.step].iloc[-1]  # rows of the network it started from come first
         scores = {
             "loss": "loss",
             "snr": "snr_ms_db" if chosen.kind == "hybrid" else "snr_raw_db",
             "snr_td": "snr_td_db",
         }
-        before = trainer.started_from or {"examples": 0, "hours": 0.0}
         card = {
             "what": ("hybrid" if chosen.kind == "hybrid" else f"{chosen.kind} network of the paper")
             + f", averaged weights at the {which} validation",
@@ -205,8 +204,8 @@ def export(
             "started_from": trainer.started_from,  # its examples and hours count below
             "data": {"corpus": corpus.name, "fingerprint": corpus.fingerprint, **_material(corpus)},
             "steps": trainer.step,
-            "examples": trainer.step * chosen.batch + before["examples"],
-            "hours": round(row["seconds"] / 3600 + before["hours"], 4),
+            "examples": int(row["examples"]),
+            "hours": round(row["seconds"] / 3600, 4),
             "validation": {
                 name: round(row[f"validation_{key}"], 4) for key, name in scores.items() if f"validation_{key}" in row
             },
@@ -215,7 +214,6 @@ def export(
         path = save_encoder(encoder, name, card)
     except (FileNotFoundError, ValueError) as error:
         raise _fail(error) from None
-    log = continued_log(log, chosen.kind, trainer.started_from, weights_folder())
     write_atomically(weights_folder() / f"{name}.log.jsonl", log.to_json(orient="records", lines=True).encode())
     console.print(f"wrote {path} (step {trainer.step}, validation SNR {row['validation_snr']:.2f} dB)")
 

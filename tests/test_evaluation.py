@@ -240,6 +240,8 @@ def test_an_exported_log_goes_on_from_that_of_the_network_it_started_from(tiny_c
     own = [read_log(project_folders / "runs" / run)["seconds"].iloc[-1] for run in ("first", "second")]
     assert log["examples"].tolist() == [4, 8]
     assert log["seconds"].tolist() == pytest.approx(np.cumsum(own), abs=0.5)
+    card = json.loads((project_folders / "weights" / "music-magnitude.json").read_text())
+    assert card["examples"] == 8 and card["hours"] == pytest.approx(own[0] / 3600 + own[1] / 3600, abs=2e-4)
 
 
 @pytest.mark.parametrize(
