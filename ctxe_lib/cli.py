@@ -190,8 +190,14 @@ def export(
         corpus = open_corpora(chosen.corpus, data_folder())
         trainer = Trainer(chosen, corpus, Geometry(**stored["geometry"]), folder)
         encoder = trainer.result(which)
-        log = continued_log(read_log(folder), chosen.kind, trainer.started_from, weights_folder())
-        row = log[log["step"] == trainer.step].iloc[-1]  # rows of the network it started from come first
+        own = read_log(folder)
+        if trainer.step not in own["step"].array:
+            raise ValueError(
+                f"run {run} was stopped at step {trainer.step}, between two validations: go on with it, or export its "
+                "best validation (--which best)"
+            )
+        log = continued_log(own, chosen.kind, trainer.started_from, weights_folder())
+        row = log.tail(len(own))[own["step"].array == trainer.step].iloc[0]  # its own, not the earlier network's
         scores = {
             "loss": "loss",
             "snr": "snr_ms_db" if chosen.kind == "hybrid" else "snr_raw_db",

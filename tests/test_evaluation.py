@@ -242,6 +242,11 @@ def test_an_exported_log_goes_on_from_that_of_the_network_it_started_from(tiny_c
     assert log["seconds"].tolist() == pytest.approx(np.cumsum(own), abs=0.5)
     card = json.loads((project_folders / "weights" / "music-magnitude.json").read_text())
     assert card["examples"] == 8 and card["hours"] == pytest.approx(own[0] / 3600 + own[1] / 3600, abs=2e-4)
+    # stopped between validations; the network it started from has a row of that step
+    rows = project_folders / "runs" / "second" / "log.jsonl"
+    rows.write_text(rows.read_text().replace('"step": 2', '"step": 1'))
+    result = CliRunner().invoke(cli.app, ["export", "second", "music-magnitude", "--which", "last"])
+    assert result.exit_code != 0 and "stopped at step 2" in result.output
 
 
 @pytest.mark.parametrize(
