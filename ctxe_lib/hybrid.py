@@ -14,9 +14,9 @@ the extrapolations agree. Where all experts agree, every term vanishes: a gap th
 stays closed, whatever the network says. The loss is the score itself, the mean of SNR_TD and SNR_MS of the synthesised
 audio, so there is no phase recovery behind it.
 
-The network sees no phase and no level: its input are log magnitudes relative to the context's level, of experts,
-differences of experts and surrounding frames. Frames are its channels, and it is a residual network of convolutions
-along frequency.
+The network sees no level and, unless told to (``phases``), no phase: its input are log magnitudes relative to the
+context's level, of experts, differences of experts and surrounding frames. Frames are its channels, and it is a
+residual network of convolutions along frequency.
 """
 
 from __future__ import annotations
