@@ -26,6 +26,7 @@ _HYBRIDS: dict[str, dict[str, Any]] = {
     for name, options in {
         "as it is": {},
         "starts from the LPC cross-fade": {"start": "lpc"},
+        "no linear prediction: starts from interpolation": {"start": "interpolation", "orders": ()},
         "no other orders": {"orders": ()},
         "no interpolated magnitudes": {"interpolated": False},
         "sees no surrounding frames": {"surroundings": 0, "interpolated": False},

@@ -33,7 +33,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ctxe_lib import janssen, lpc, tf_stft
+from ctxe_lib import interpolation, janssen, lpc, tf_stft
 from ctxe_lib.encoder import context_level
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.losses import energy
@@ -61,8 +61,9 @@ class Options:
         Frames on either side of the gap that the network sees; 0 for none.
     phases : bool
         Whether it sees the experts' phases against that of the estimate that is corrected, too.
-    start : {'janssen', 'lpc'}
-        The estimate that is corrected.
+    start : {'janssen', 'lpc', 'interpolation'}
+        The estimate that is corrected. With ``interpolation``, that of magnitudes, linear prediction has no part in
+        anything: there are no experts (so `orders` must be empty), and the correction is ``w I J / |J|``.
     orders : tuple of int
         Orders of further estimates by Janssen's method, each an expert of its own; see
         :func:`ctxe_lib.janssen.inpaint`.
@@ -80,7 +81,7 @@ class Options:
     bins: int = 257
     surroundings: int = 8
     phases: bool = False
-    start: Literal["janssen", "lpc"] = "janssen"
+    start: Literal["janssen", "lpc", "interpolation"] = "janssen"
     orders: tuple[int, ...] = (256, 512, 1000)
     interpolated: bool = True
     iterations: int = 4
@@ -90,8 +91,12 @@ class Options:
         for name, least in {"width": 1, "blocks": 0, "bins": 1, "surroundings": 0, "iterations": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be an integer >= {least}")
-        if self.start not in ("janssen", "lpc"):
-            raise ValueError(f"start={self.start!r} must be 'janssen' or 'lpc'")
+        if self.start not in ("janssen", "lpc", "interpolation"):
+            raise ValueError(f"start={self.start!r} must be 'janssen', 'lpc' or 'interpolation'")
+        if self.start == "interpolation" and (self.orders or not self.interpolated):
+            raise ValueError(
+                f"start='interpolation' needs orders=() and interpolated=True, got {self.orders}, {self.interpolated}"
+            )
         if self.interpolated and not self.surroundings:
             raise ValueError(f"interpolated={self.interpolated} needs surroundings > 0")
         if not all(isinstance(order, int) and order > 0 for order in self.orders):
@@ -103,12 +108,12 @@ class Options:
     @property
     def experts(self) -> int:
         """How many estimates the network weighs beside the one that is corrected."""
-        return 2 + len(self.orders)
+        return 0 if self.start == "interpolation" else 2 + len(self.orders)
 
     @property
     def terms(self) -> int:
         """How many terms the correction has: one per expert, their disagreement, the interpolated magnitudes."""
-        return self.experts + 1 + self.interpolated
+        return self.experts + (self.experts > 0) + self.interpolated
 
 
 def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) -> keras.Model:
@@ -146,7 +151,8 @@ def build_hybrid(options: Options, geometry: Geometry, seed: int | None = None) 
             options.width, taps, padding="same", dilation_rate=dilation, kernel_initializer=init, name=name
         )(x)
 
-    features = 2 * options.surroundings + ((4 if options.phases else 2) * options.experts + 2) * frames
+    seen = (4 if options.phases else 2) * options.experts + 1 + (options.experts > 0)
+    features = 2 * options.surroundings + seen * frames
     x = inputs = keras.Input((options.bins, features), name="features")
     x = conv(x, "into", 3)
     for i in range(options.blocks):
@@ -199,6 +205,9 @@ class Hybrid:
         -------
         np.ndarray [shape=(n, example_length), float32]
         """
+        if not self.options.experts:
+            gap = interpolation.inpaint(segments, self.geometry)
+            return np.concatenate([segments, gap], axis=1).astype(np.float32)
         gap, sides = lpc.inpaint(segments, self.geometry, return_info=True)
         if self.options.start == "janssen":
             gap = janssen.inpaint(segments, self.geometry)
@@ -233,8 +242,9 @@ class Hybrid:
         inside = slice(options.surroundings, options.surroundings + geometry.gap_frames)
         around = tf.concat([spectra[-1][:, : inside.start], spectra[-1][:, inside.stop :]], axis=1)
         *experts, base = (s[:, inside] for s in spectra)
-        apart, differences = experts[0] - experts[1], [expert - base for expert in experts]
-        features = [0.3 * tf.math.log(_magnitude(s) + 1e-4) for s in (around, *experts, base, apart, *differences)]
+        apart = [experts[0] - experts[1]] if experts else []
+        differences = [expert - base for expert in experts]
+        features = [0.3 * tf.math.log(_magnitude(s) + 1e-4) for s in (around, *experts, base, *apart, *differences)]
         if options.phases:
             for expert in experts:
                 cosine = expert * tf.math.conj(base)
@@ -244,10 +254,10 @@ class Hybrid:
         weights = tf.transpose(self.model(stacked, training=training), [0, 2, 1])
         weights = tf.pad(weights, [[0, 0], [0, 0], [0, geometry.bins - options.bins]])
         weights = tf.reshape(weights, [-1, options.terms, 2, geometry.gap_frames, geometry.bins])
-        amounts = [_magnitude(apart)]
+        amounts = [_magnitude(difference) for difference in apart]
         if options.interpolated:
             mean = _between(_magnitude(spectra[-1]), inside)
-            amounts.append(mean * amounts[0] / (amounts[0] + CAUTION * mean))
+            amounts.append(mean * amounts[0] / (amounts[0] + CAUTION * mean) if experts else mean)
         terms = [*differences, *(_complex(amount / _magnitude(base)) * base for amount in amounts)]
         change = tf.reduce_sum(tf.complex(weights[:, :, 0], weights[:, :, 1]) * tf.stack(terms, axis=1), axis=1)
         filled = gaps[-1] + tf_stft.gap_signal(change, geometry)

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ctxe_lib import janssen, lpc, phase, sparse, stft, weights
+from ctxe_lib import interpolation, janssen, lpc, phase, sparse, stft, weights
 from ctxe_lib.geometry import Geometry
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "Method",
     "available_methods",
     "inpaint",
-    "interpolate_magnitude",
     "network",
     "prepare",
 ]
@@ -65,36 +64,6 @@ class Method:
         return self.name if self.shared else f"{trained_on}-{self.name}"
 
 
-def interpolate_magnitude(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Magnitudes of the gap, linear in time between the nearest frames that are free of it.
-
-    Parameters
-    ----------
-    segments : np.ndarray [shape=(n, length)]
-        The content of the gap is not read.
-    geometry : Geometry
-
-    Returns
-    -------
-    np.ndarray [shape=(n, gap_frames, bins)]
-
-    Raises
-    ------
-    ValueError
-        If the segments do not fit the geometry, are not real, or a context holds values that are not finite.
-    """
-    segments = _checked(segments, geometry)
-    blank = np.zeros((len(segments), geometry.gap_frames, geometry.bins))
-    magnitudes = np.abs(stft.merge(segments, blank, geometry))
-    touched = geometry.touched_frames
-    weight = np.arange(1, geometry.gap_frames + 1)[:, None] / (geometry.gap_frames + 1)
-    return magnitudes[:, [touched.start - 1]] * (1 - weight) + magnitudes[:, [touched.stop]] * weight
-
-
-def _interpolation(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
-    return phase.reconstruct(segments, interpolate_magnitude(segments, geometry), geometry)
-
-
 @lru_cache(maxsize=4)
 def _encoder(name: str) -> weights.ContextEncoder | weights.Hybrid:
     return weights.load_encoder(name)[0]
@@ -117,7 +86,7 @@ def _network(name: str) -> Inpainter:
 
 
 _ALL = (
-    Method("interpolation", "Interpolation", "#56B4E9", lambda _: _interpolation),
+    Method("interpolation", "Interpolation", "#56B4E9", lambda _: interpolation.inpaint),
     Method("lpc", "LPC", "#E69F00", lambda _: lpc.inpaint),
     Method("janssen", "Janssen", "#009E73", lambda _: janssen.inpaint),
     Method("sparse", "A-SPAIN", "#D55E00", lambda _: sparse.inpaint),

@@ -21,7 +21,7 @@ import scipy.signal
 import soxr
 from numpy.typing import NDArray
 
-from ctxe_lib import audio, evaluation, inpaint, lpc, metrics, peaq, phase
+from ctxe_lib import audio, evaluation, interpolation, lpc, metrics, peaq, phase
 from ctxe_lib.corpus import Corpus
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.statistics import cluster_bootstrap
@@ -652,7 +652,7 @@ def phase_agreement(folder: Path, geometry: Geometry) -> pd.DataFrame:
     parts = []
     for kind, origin, magnitude in (
         ("oracle", "original", whole[:, geometry.touched_frames]),
-        ("interp", "interpolated", inpaint.interpolate_magnitude(sound, geometry)),
+        ("interp", "interpolated", interpolation.magnitudes(sound, geometry)),
     ):
         part = {"signal": known["cls"], "gain": known["gain"], "magnitude": origin}
         for name, label, iterations in (("pghi", "PGHI", 0), ("pgla", "PGHI + FGLA", 100)):

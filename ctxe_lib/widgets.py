@@ -28,11 +28,11 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
-from ctxe_lib import audio, listen, lpc, metrics, phase, plots, weights
+from ctxe_lib import audio, interpolation, listen, lpc, metrics, phase, plots, weights
 from ctxe_lib.corpus import Corpus
 from ctxe_lib.evaluation import score, trained_on
 from ctxe_lib.geometry import Geometry
-from ctxe_lib.inpaint import METHODS, available_methods, interpolate_magnitude, prepare
+from ctxe_lib.inpaint import METHODS, available_methods, prepare
 from ctxe_lib.paths import data_folder
 
 __all__ = ["Explorer", "Gap", "Probe", "Slides", "in_lab", "picture"]
@@ -159,7 +159,7 @@ class Gap:
         segment[:, geometry.gap_samples] = 0
         encoder = _load(stored)[0] if stored is not None else None
         if name == "interpolation" or (encoder is not None and encoder.kind == "magnitude"):
-            magnitude = encoder.predict(segment) if encoder else interpolate_magnitude(segment, geometry)
+            magnitude = encoder.predict(segment) if encoder else interpolation.magnitudes(segment, geometry)
             filled = phase.reconstruct(segment, magnitude, geometry, iterations=iterations)
         else:
             filled = prepare(name, trained_on)(segment, geometry)

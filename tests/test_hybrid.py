@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from ctxe_lib import hybrid, inpaint, janssen, lpc, metrics, stft, tf_stft, weights
-from ctxe_lib.ablations import ablate, spread
+from ctxe_lib import hybrid, inpaint, interpolation, janssen, lpc, metrics, stft, tf_stft, weights
+from ctxe_lib.ablations import VARIANTS, ablate, spread
 from ctxe_lib.cli import app
 from ctxe_lib.corpus import JoinedCorpus, open_corpora
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
@@ -33,9 +33,15 @@ def segments(tiny_corpus):
     return tiny_corpus.read(tiny_corpus.select("test", 2, 0)).astype(np.float64)
 
 
-@pytest.mark.parametrize(("start", "method"), [("janssen", janssen.inpaint), ("lpc", lpc.inpaint)])
-def test_untrained_it_is_the_estimate_that_it_corrects(segments, geometry, start, method):
-    filled = network(geometry, start=start).predict(segments)
+NO_EXPERTS = {"start": "interpolation", "orders": ()}
+
+
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [({}, janssen.inpaint), ({"start": "lpc"}, lpc.inpaint), (NO_EXPERTS, interpolation.inpaint)],
+)
+def test_untrained_it_is_the_estimate_that_it_corrects(segments, geometry, options, method):
+    filled = network(geometry, **options).predict(segments)
     np.testing.assert_allclose(filled, method(segments, geometry), atol=1e-6)
 
 
@@ -62,7 +68,7 @@ def test_where_the_experts_agree_no_weight_can_spoil_their_estimate(geometry):
 
 
 def test_interpolated_magnitudes_are_those_of_the_method(segments, geometry):
-    wanted = inpaint.interpolate_magnitude(segments, geometry)
+    wanted = interpolation.magnitudes(segments, geometry)
     whole = tf.abs(tf_stft.coefficients(tf.constant(segments, tf.float32), geometry))
     first = geometry.touched_frames.start - geometry.window // 2 // geometry.hop  # no frames before the segment here
     found = hybrid._between(whole, slice(first, first + geometry.gap_frames))
@@ -119,6 +125,7 @@ def test_synthesis_of_a_gap_is_that_of_numpy(geometry):
         ({"surroundings": 99}, "surroundings=99 13"),
         ({"orders": [500, 0]}, "must be integers > 0"),
         ({"interpolated": True, "surroundings": 0}, "needs surroundings > 0"),
+        ({"start": "interpolation"}, r"needs orders=\(\) and interpolated=True, got \(256, 512, 1000\)"),
     ],
 )
 def test_options_that_can_not_be(geometry, change, message):
@@ -127,11 +134,27 @@ def test_options_that_can_not_be(geometry, change, message):
 
 
 @pytest.mark.parametrize(
-    "change", [{"surroundings": 0, "interpolated": False}, {"orders": ()}, {"phases": False}, {"blocks": 0}]
+    "change",
+    [
+        {"surroundings": 0, "interpolated": False},
+        {"orders": ()},
+        {"phases": True},
+        {"blocks": 0},
+        NO_EXPERTS,
+        NO_EXPERTS | {"phases": True},
+    ],
 )
 def test_every_ablation_runs(segments, geometry, change):
     filled = network(geometry, 0.1, **change).predict(segments[:2])
     assert np.isfinite(filled).all() and filled.any()
+
+
+def test_without_linear_prediction_there_is_none(segments, geometry, monkeypatch):
+    for method in (lpc, janssen):
+        monkeypatch.setattr(method, "inpaint", lambda *_, **__: pytest.fail("linear prediction was asked"))
+    system = network(geometry, 0.1, **NO_EXPERTS)
+    gap = interpolation.inpaint(segments[:2], geometry)
+    assert np.abs(system.predict(segments[:2]) - gap).max() > 0.01 * np.abs(gap).max()
 
 
 def test_examples_are_worked_out_once(tiny_corpus, geometry, tmp_path, monkeypatch):
@@ -218,6 +241,11 @@ def test_seeds_share_the_pool_and_draw_from_it_in_their_own_order(tiny_corpus, g
     np.testing.assert_array_equal(runs[0].starts, runs[1].starts)
     drawn = [batch_starts(run.starts, run.recipe, 0).tolist() for run in runs]
     assert len(runs[0].starts) == 8 and drawn[0] != drawn[1]
+
+
+def test_variants_are_options_that_can_be():
+    for change in VARIANTS["hybrid"].values():
+        assert Options(**change["options"]).terms
 
 
 def test_ablations_train_what_they_name(tiny_corpus, tmp_path):

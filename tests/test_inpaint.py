@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ctxe_lib import inpaint, metrics, weights
+from ctxe_lib import inpaint, interpolation, metrics, weights
 from ctxe_lib.encoder import ContextEncoder
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import Hybrid, Options, build_hybrid
@@ -72,7 +72,7 @@ def test_interpolation_and_lpc_keep_a_steady_tone(segments, geometry):
 def test_interpolated_magnitudes_run_from_neighbour_to_neighbour(segments, geometry):
     from ctxe_lib.stft import stft
 
-    magnitudes = inpaint.interpolate_magnitude(segments, geometry)
+    magnitudes = interpolation.magnitudes(segments, geometry)
     whole = np.abs(stft(segments, geometry))
     expected = (whole[:, 14] + whole[:, 26]) / 2
     np.testing.assert_allclose(magnitudes[:, 5], expected, rtol=1e-9)
@@ -94,8 +94,8 @@ def test_errors_name_value_and_remedy(segments, geometry):
         prepare("magic")
     with pytest.raises(ValueError, match=r"\(3, 5000\), expected \(n, 5120\)"):
         prepare("lpc")(segments[:, :5000], geometry)
-    with pytest.raises(ValueError, match=r"\(5120,\), expected \(n, 5120\)"):
-        inpaint.interpolate_magnitude(segments[0], geometry)
+    with pytest.raises(ValueError, match=r"shape \(5120,\) .* must be \[n, 5120\]"):
+        interpolation.magnitudes(segments[0], geometry)
     with pytest.raises(ValueError, match="dtype complex128: real numbers"):
         prepare("lpc")(segments + 0j, geometry)
     with pytest.raises(ValueError, match="was trained for"):
