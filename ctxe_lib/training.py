@@ -407,7 +407,9 @@ class Trainer:
             for key, variable in zip(weight_names(model), model.variables, strict=True):
                 if stored[key].shape == variable.shape:
                     variable.assign(np.asarray(stored[key]) / gains.get(key, 1.0))
-        self.started_from = {key: card[key] for key in ("name", "sha256", "kind", "examples", "hours")}
+        kept = ("name", "sha256", "kind", "examples", "hours")
+        further = ("environment", "started_from")  # so that a card tells of all runs, not only of the last one
+        self.started_from = {key: card[key] for key in kept} | {key: card.get(key) for key in further}
 
     def _meet(self) -> None:
         """Wait for the other workers, who must be at the same step."""

@@ -181,11 +181,15 @@ def test_recipes_that_make_no_sense_are_refused(change, message):
 
 def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, tmp_path, project_folders):
     whole, _ = finished
-    card = weights.save_encoder(whole.averaged, "first", {"examples": 8, "hours": 0.1})
+    earlier = {"name": "before", "examples": 3, "environment": {"processor": "Z80"}}
+    facts = {"examples": 8, "hours": 0.1, "environment": {"processor": "6502"}, "started_from": earlier}
+    card = weights.save_encoder(whole.averaged, "first", facts)
     magnitude = trainer(tiny_corpus, geometry, tmp_path / "magnitude", start="first")
     segments = tiny_corpus.read(tiny_corpus.starts("train")[:2])
     assert np.allclose(magnitude.encoder.predict(segments), whole.averaged.predict(segments), rtol=0.01, atol=1e-3)
     assert magnitude.started_from["sha256"] == json.loads(card.read_text())["sha256"]
+    assert magnitude.started_from["environment"] == facts["environment"]
+    assert magnitude.started_from["started_from"] == earlier
 
     complex_ = trainer(tiny_corpus, geometry, tmp_path / "complex", start="first", kind="complex")
     own, theirs = (dict(zip(weights.weight_names(x.model), x.model.variables, strict=True))
