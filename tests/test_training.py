@@ -35,6 +35,14 @@ RECIPE = Recipe(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_statistics():
+    """Validations that do not wait for a thousand examples, where nothing depends on them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "STATISTICS", 4)
+        yield
+
+
 def trainer(corpus, geometry, folder, **changes):
     return Trainer(dataclasses.replace(RECIPE, **changes), corpus, geometry, folder)
 
@@ -206,14 +214,15 @@ def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, t
         trainer(tiny_corpus, geometry, tmp_path / "other", start="first", phases="frame")
 
 
-def test_the_averaged_network_has_statistics_of_its_own_weights(tiny_corpus, geometry, tmp_path):
+def test_the_averaged_network_has_statistics_of_its_own_weights(tiny_corpus, geometry, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "STATISTICS", 128)  # two portions
     run = trainer(tiny_corpus, geometry, tmp_path / "run", batch=4, steps=3, validate_every=3)
     run.train(progress=False)
     model = run.averaged.model
     norm = model.get_layer("conv1_norm")
     gathered = np.asarray(norm.moving_mean)
     run.result("last")
-    starts = batch_starts(run.starts, dataclasses.replace(run.recipe, batch=64 * 4), 0)
+    starts = batch_starts(run.starts, dataclasses.replace(run.recipe, batch=128), 0)
     segments, _ = run.averaged.normalise(tf.constant(tiny_corpus.read(starts)))
     first = keras.Model(model.input, model.get_layer("conv1_relu").output)
     values = first(run.averaged.inputs(segments)[0]).numpy().reshape(-1, gathered.size).astype(np.float64)
