@@ -176,11 +176,15 @@ $(FULL)/hybrid.json: data/music-fma/corpus.json data/instruments-nsynth/corpus.j
 
 # -- development ----------------------------------------------------------------------------------------------
 
+# Several processes with several threads each would only wait for one another.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
+	TF_NUM_INTEROP_THREADS=1
+
 test: $(READY) $(ASSETS) ## lint, type check and test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --ignore tests/benchmarks -n $(WORKERS) --dist worksteal
+	$(ONE_THREAD) $(BIN)/pytest --ignore tests/benchmarks -n $(WORKERS) --dist worksteal
 	$(BIN)/pytest tests/benchmarks # alone, for it measures times
 
 bench: $(READY) ## time the library against what one would take instead, and write results/bench.json

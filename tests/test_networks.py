@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 
 import keras
@@ -160,8 +161,10 @@ def test_fast_network_is_the_plain_one(pairs, kind):
     wanted = plain(x, training=False)
     assert wanted.shape == (4, 11, 257, 1 if kind == "magnitude" else 2)
     assert relative(fast(x, training=False), wanted) < 1e-5
-    # When training, statistics are single-precision sums over up to 130,000 values, in plain Keras too.
-    assert relative(fast(x, training=True), plain(x, training=True)) < 1e-4
+    # When training, statistics are single-precision sums over up to 130,000 values, in plain Keras too, and less exact
+    # where one thread adds them all up.
+    alone = os.environ.get("TF_NUM_INTRAOP_THREADS") == "1"
+    assert relative(fast(x, training=True), plain(x, training=True)) < (2e-4 if alone else 1e-4)
     assert relative(fast.non_trainable_variables, plain.non_trainable_variables) < 1e-4
 
 
