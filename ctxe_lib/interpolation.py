@@ -28,9 +28,8 @@ def magnitudes(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
     ValueError
         If the segments do not fit the geometry, are not real, or a context holds values that are not finite.
     """
-    before, after = lpc.contexts(segments, geometry)
-    blank = np.zeros((len(before), geometry.gap))
-    whole = np.abs(stft.stft(np.concatenate([before, blank, after], axis=1), geometry))
+    lpc.contexts(segments, geometry)  # refuses what is not fit
+    whole = np.abs(stft.merge(segments, np.zeros((geometry.gap_frames, geometry.bins)), geometry))
     touched = geometry.touched_frames
     weight = np.arange(1, geometry.gap_frames + 1)[:, None] / (geometry.gap_frames + 1)
     return whole[:, [touched.start - 1]] * (1 - weight) + whole[:, [touched.stop]] * weight
