@@ -43,8 +43,16 @@ __all__ = ["BOUND", "Sides", "bridge", "burg", "checked_count", "checked_order",
 BOUND = 4.0
 """No extrapolation exceeds this multiple of the peak of its context."""
 
-# Sums may be reordered so that they vectorise, and multiply-adds fuse; NaN and infinity keep their meaning.
-jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+# Sums may be reordered so that they vectorise, and multiply-adds fuse; NaN and infinity keep their meaning. Functions
+# are always inlined: else a caller just compiled may call another copy of its callee than the same caller loaded from
+# the cache, and the two may round differently.
+jit = numba.njit(
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    forceinline=True,
+    fastmath={"reassoc", "contract", "nsz"},
+)
 _BLOCK = 16  # float64 values: four AVX2 registers
 _ROUNDING = np.finfo(np.float64).eps ** 2
 _COARSER = 1e4

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +46,40 @@ def test_processes_change_nothing(expected: tuple[np.ndarray, lpc.Sides]) -> Non
 def test_a_cluster_of_two_workers_changes_nothing(expected: tuple[np.ndarray, lpc.Sides]) -> None:
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         check(map_batches(METHOD, SEGMENTS, batch=2, dask=cluster.scheduler_address), expected)
+
+
+COMPILED = """
+import sys
+import numpy as np
+from ctxe_lib import janssen, lpc, peaq, phase, sparse
+from ctxe_lib.geometry import Geometry
+
+geometry = Geometry(context=512, gap=256, window=256, hop=64)
+rng = np.random.default_rng(3)
+segments = np.cumsum(rng.standard_normal((7, geometry.length)), axis=1)
+magnitude = rng.uniform(size=(7, geometry.gap_frames, geometry.bins))
+heard = rng.uniform(-1, 1, 48_000)
+results = [
+    lpc.inpaint(segments, geometry, order=40),
+    lpc.burg(segments, 40),
+    janssen.inpaint(segments, geometry, order=40),
+    sparse.inpaint(segments, geometry),
+    phase.recover(segments, magnitude, geometry),
+    list(peaq.odg(heard, heard + 0.01 * np.roll(heard, 7), 48_000).movs.values()),
+]
+for result in results:
+    sys.stdout.buffer.write(np.ascontiguousarray(result).tobytes())
+"""
+
+
+def test_what_was_just_compiled_gives_what_the_cache_gives(tmp_path: Path) -> None:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    compiled, cached = (
+        subprocess.run([sys.executable, "-c", COMPILED], env=environment, check=True, stdout=subprocess.PIPE).stdout
+        for _ in range(2)
+    )
+    assert len(compiled) > 8 * 7 * GEOMETRY.gap
+    assert compiled == cached
 
 
 @pytest.mark.parametrize(("progress", "terminal"), [(True, True), (True, False), (False, True)])
