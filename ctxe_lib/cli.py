@@ -60,6 +60,10 @@ def train(
         Literal["frame", "continued"] | None,
         typer.Option(help="Phases as the transform gives them, or relative to the contexts' own, continued."),
     ] = None,
+    output: Annotated[
+        Literal["whole", "correction"] | None,
+        typer.Option(help="What the network gives: the gap's coefficients, or what is added to interpolated ones."),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value of ctxe_lib.hybrid.Options; may be repeated.")
     ] = None,
@@ -88,8 +92,8 @@ def train(
 
     given: dict[str, Any] = {"seed": seed, "precision": precision}
     optional: dict[str, Any] = {"batch": batch, "rate": rate, "cooldown": cooldown, "validate_every": validate_every}
-    optional |= {"pool": pool, "level": level, "phases": phases, "clip": clip, "start": start, "loss": loss}
-    optional |= {"optimizer": optimizer, "validation_segments": validation_segments}
+    optional |= {"pool": pool, "level": level, "phases": phases, "output": output, "clip": clip, "start": start}
+    optional |= {"loss": loss, "optimizer": optimizer, "validation_segments": validation_segments}
     given |= {key: value for key, value in optional.items() if value is not None}
     try:
         if kind == "hybrid":

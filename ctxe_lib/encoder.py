@@ -14,10 +14,20 @@ from ctxe_lib.losses import LOSSES
 from ctxe_lib.metrics import snr_raw
 from ctxe_lib.networks import Kind
 
-__all__ = ["ContextEncoder", "Level", "Phases", "context_level", "continued_phases"]
+__all__ = [
+    "ContextEncoder",
+    "Level",
+    "Output",
+    "Phases",
+    "check_output",
+    "context_level",
+    "continued_phases",
+    "interpolated_magnitudes",
+]
 
 Level = Literal["none", "context"]
 Phases = Literal["frame", "continued"]
+Output = Literal["whole", "correction"]
 
 VOCODER_STEPS = 3
 """Steps from frame to frame, next to the gap, that give the phase advance of a bin."""
@@ -81,8 +91,41 @@ def continued_phases(inputs: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, 
     return tf.stack(sides, axis=1), tf.math.divide_no_nan(blend, tf.cast(tf.abs(blend), tf.complex64))
 
 
+def interpolated_magnitudes(inputs: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Magnitudes of the gap, linear in time between the contexts', as :func:`ctxe_lib.interpolation.magnitudes`.
+
+    Parameters
+    ----------
+    inputs : tf.Tensor [shape=(n, context_frames, bins, 4), float32]
+        From :func:`ctxe_lib.tf_stft.network_input`; its phases do not matter.
+    geometry : Geometry
+
+    Returns
+    -------
+    tf.Tensor [shape=(n, gap_frames, bins), float32]
+    """
+    last = geometry.stripped_frames - 1  # the last frame free of the gap, counted towards it
+    before, after = tf.norm(inputs[:, last, :, :2], axis=-1), tf.norm(inputs[:, -1 - last, :, 2:], axis=-1)
+    return tf_stft.interpolated(before, after, geometry)
+
+
+def check_output(output: str, kind: str, phases: str) -> None:
+    """Refuse a correction of coefficients whose phases nobody knows.
+
+    Raises
+    ------
+    ValueError
+        If `output` is ``correction`` for a complex network whose phases are not ``continued``.
+    """
+    if output == "correction" and kind == "complex" and phases != "continued":
+        raise ValueError(
+            f"output='correction' of a complex network needs phases='continued', got {phases!r}: interpolated "
+            "magnitudes have no phases of their own"
+        )
+
+
 class ContextEncoder:
-    """Network, geometry and the rules for level and phases together.
+    """Network, geometry and the rules for level, phases and output together.
 
     Parameters
     ----------
@@ -97,10 +140,28 @@ class ContextEncoder:
         ``frame``: coefficients as the transform gives them, as in the paper. ``continued``: each is turned back by
         its :func:`continued_phases`, and the complex network's output is turned forth by those of the gap. A
         stationary sinusoid is then the same positive number in all frames, wherever its phase begins.
+    output : {'whole', 'correction'}
+        ``whole``: the network's output is the gap's, as in the paper. ``correction``: it is added to the
+        :func:`interpolated_magnitudes`, of a complex network before its output is turned.
+
+    Raises
+    ------
+    ValueError
+        See :func:`check_output`.
     """
 
-    def __init__(self, model: keras.Model, geometry: Geometry, kind: Kind, level: Level, phases: Phases) -> None:
-        self.model, self.geometry, self.kind, self.level, self.phases = model, geometry, kind, level, phases
+    def __init__(
+        self,
+        model: keras.Model,
+        geometry: Geometry,
+        kind: Kind,
+        level: Level,
+        phases: Phases,
+        output: Output = "whole",
+    ) -> None:
+        check_output(output, kind, phases)
+        self.model, self.geometry, self.kind = model, geometry, kind
+        self.level, self.phases, self.output = level, phases, output
         self._predict = tf.function(
             self._infer, input_signature=[tf.TensorSpec((None, geometry.length), tf.float32)], reduce_retracing=True
         )
@@ -121,7 +182,7 @@ class ContextEncoder:
 
     def card(self) -> dict[str, Any]:
         """What a card needs to build the network again."""
-        return {"level": self.level, "phases": self.phases}
+        return {"level": self.level, "phases": self.phases, "output": self.output}
 
     @property
     def example_length(self) -> int:
@@ -153,6 +214,9 @@ class ContextEncoder:
         """Coefficients of the gap of normalised segments, [n, length] -> [n, gap_frames, bins, channels]."""
         inputs, turns = self.inputs(segments)
         output = self.model(inputs, training=training)
+        if self.output == "correction":
+            magnitudes = interpolated_magnitudes(inputs, self.geometry)[..., None]
+            output = tf.concat([output[..., :1] + magnitudes, output[..., 1:]], axis=-1)
         if turns is None or self.kind == "magnitude":
             return output
         turned = tf.complex(output[..., 0], output[..., 1]) * turns

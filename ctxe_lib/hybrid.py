@@ -256,7 +256,8 @@ class Hybrid:
         weights = tf.reshape(weights, [-1, options.terms, 2, geometry.gap_frames, geometry.bins])
         amounts = [_magnitude(difference) for difference in apart]
         if options.interpolated:
-            mean = _between(_magnitude(spectra[-1]), inside)
+            magnitudes = _magnitude(spectra[-1])
+            mean = tf_stft.interpolated(magnitudes[:, inside.start - 1], magnitudes[:, inside.stop], geometry)
             amounts.append(mean * amounts[0] / (amounts[0] + CAUTION * mean) if experts else mean)
         terms = [*differences, *(_complex(amount / _magnitude(base)) * base for amount in amounts)]
         change = tf.reduce_sum(tf.complex(weights[:, :, 0], weights[:, :, 1]) * tf.stack(terms, axis=1), axis=1)
@@ -328,13 +329,6 @@ class Hybrid:
         for i in range(0, len(blanked), batch):
             gaps.append(self._corrected(tf.constant(self.examples(blanked[i : i + batch]))).numpy())
         return np.concatenate(gaps).astype(np.float64)
-
-
-def _between(magnitudes: tf.Tensor, inside: slice) -> tf.Tensor:
-    """Frames `inside`, linear in time between those on either side of them, [n, frames, bins] to the same."""
-    count = inside.stop - inside.start
-    fade = tf.range(1, count + 1, dtype=tf.float32)[:, None] / (count + 1)
-    return (1 - fade) * magnitudes[:, inside.start - 1, None] + fade * magnitudes[:, inside.stop, None]
 
 
 def _magnitude(spectra: tf.Tensor) -> tf.Tensor:

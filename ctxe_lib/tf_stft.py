@@ -10,7 +10,7 @@ import tensorflow as tf
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.stft import dual_window, window
 
-__all__ = ["coefficients", "gap_coefficients", "gap_signal", "network_input"]
+__all__ = ["coefficients", "gap_coefficients", "gap_signal", "interpolated", "network_input"]
 
 
 def coefficients(signal: tf.Tensor, geometry: Geometry) -> tf.Tensor:
@@ -45,6 +45,23 @@ def gap_signal(spectra: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     frames = tf.signal.irfft(spectra * _centre(geometry), [geometry.window])
     signal = tf.signal.overlap_and_add(frames * tf.constant(dual_window(geometry), tf.float32), geometry.hop)
     return signal[..., geometry.padding : geometry.padding + geometry.gap]
+
+
+def interpolated(before: tf.Tensor, after: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+    """Frames that touch the gap, linear in time between those on either side of them.
+
+    Parameters
+    ----------
+    before, after : tf.Tensor [shape=(n, bins), float32]
+        The last frame that is free of the gap, and the first one after it.
+    geometry : Geometry
+
+    Returns
+    -------
+    tf.Tensor [shape=(n, gap_frames, bins), float32]
+    """
+    fade = tf.range(1, geometry.gap_frames + 1, dtype=tf.float32)[:, None] / (geometry.gap_frames + 1)
+    return (1 - fade) * before[:, None] + fade * after[:, None]
 
 
 def _centre(geometry: Geometry) -> tf.Tensor:

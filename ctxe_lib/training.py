@@ -35,7 +35,7 @@ from safetensors.numpy import save as dump_safetensors
 from tqdm.auto import tqdm
 
 from ctxe_lib.corpus import Corpus, JoinedCorpus
-from ctxe_lib.encoder import ContextEncoder, Level, Phases
+from ctxe_lib.encoder import ContextEncoder, Level, Output, Phases, check_output
 from ctxe_lib.files import write_atomically
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.hybrid import ExampleCache, Hybrid, Options, build_hybrid
@@ -94,6 +94,7 @@ class Recipe:
         Equalised learning rate of the two last layers, see :func:`ctxe_lib.networks.build_network`; of encoders only.
     level : {'none', 'context'}
     phases : {'frame', 'continued'}
+    output : {'whole', 'correction'}
         See :class:`ctxe_lib.encoder.ContextEncoder`; of encoders only.
     averaging : float
         Decay per step of the running average of the weights that is validated and kept; 0 for none.
@@ -104,7 +105,7 @@ class Recipe:
         A hybrid's experts work on each of them once.
     start : str
         Name of stored weights to start from, see :mod:`ctxe_lib.weights`; none if empty. A complex network may start
-        from a magnitude network: all its layers but the last.
+        from a magnitude network, and a network from one of another `output`: all its layers but the last.
     options : dict
         Fields of :class:`ctxe_lib.hybrid.Options` that differ from their defaults; of hybrids only.
     precision : {'single', 'mixed'}
@@ -132,6 +133,7 @@ class Recipe:
     equalised: bool = True
     level: Level = "context"
     phases: Phases = "continued"
+    output: Output = "whole"
     averaging: float = 0.995
     clip: float = 0.0
     pool: int = 0
@@ -153,10 +155,12 @@ class Recipe:
             "loss": ("snr",) if self.kind == "hybrid" else tuple(LOSSES),
             "level": ("none", "context"),
             "phases": ("frame", "continued"),
+            "output": ("whole", "correction"),
             "precision": ("single", "mixed"),
         }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(choices)}")
+        check_output(self.output, self.kind, self.phases)
         if self.options:
             if self.kind != "hybrid":
                 raise ValueError(f"options={self.options}: only a hybrid has any")
@@ -394,18 +398,21 @@ class Trainer:
         self._meet()
 
     def _start_from(self, name: str) -> None:
-        """Take the weights of a stored network; a last layer of another kind stays as it is."""
+        """Take the weights of a stored network; a last layer of another kind or output stays as it is."""
         start, card = load_encoder(name)
-        if start.geometry != self.geometry or start.card() != self.encoder.card():
+        given, wanted = start.card(), self.encoder.card()
+        outputs = given.pop("output", None), wanted.pop("output", None)
+        if start.geometry != self.geometry or given != wanted:
             raise ValueError(
-                f"start={name!r} was trained for {start.geometry} and {start.card()}, this network is for "
-                f"{self.geometry} and {self.encoder.card()}: they must agree"
+                f"start={name!r} was trained for {start.geometry} and {given}, this network is for "
+                f"{self.geometry} and {wanted}: they must agree"
             )
         stored = dict(zip(weight_names(start.model), start.model.variables, strict=True))
         for model in (self.encoder.model, self.averaged.model):
-            gains = kernel_gains(model)
+            gains, last = kernel_gains(model), [layer for layer in model.layers if layer.weights][-1].name
             for key, variable in zip(weight_names(model), model.variables, strict=True):
-                if stored[key].shape == variable.shape:
+                fresh = outputs[0] != outputs[1] and key.startswith(f"{last}/")
+                if stored[key].shape == variable.shape and not fresh:
                     variable.assign(np.asarray(stored[key]) / gains.get(key, 1.0))
         kept = ("name", "sha256", "kind", "examples", "hours")
         further = ("environment", "started_from")  # so that a card tells of all runs, not only of the last one
@@ -738,7 +745,7 @@ def build_encoder(recipe: Recipe, geometry: Geometry, precision: Precision = "si
     if kind == "hybrid":
         return Hybrid(in_precision(precision, lambda: build_hybrid(options, geometry, seed)), geometry, options)
     model = in_precision(precision, lambda: build_network(kind, geometry, equalised=recipe.equalised, seed=seed))
-    return ContextEncoder(model, geometry, kind, recipe.level, recipe.phases)
+    return ContextEncoder(model, geometry, kind, recipe.level, recipe.phases, recipe.output)
 
 
 def _mean_of_statistics(create: Any, **arguments: Any) -> tf.Variable:

@@ -198,7 +198,7 @@ def load_encoder(
         encoder = Hybrid(model, geometry, options)
     else:
         model = in_precision(precision, lambda: build_network(card["kind"], geometry, layers=layers))
-        encoder = ContextEncoder(model, geometry, card["kind"], card["level"], card["phases"])
+        encoder = ContextEncoder(model, geometry, card["kind"], card["level"], card["phases"], card["output"])
     names = weight_names(model)
     if set(names) != set(tensors):
         raise ValueError(f"{path} does not hold this network's weights: {sorted(set(names) ^ set(tensors))[:4]} differ")
