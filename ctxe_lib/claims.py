@@ -10,10 +10,10 @@ the rule, nothing else does:
   lies beyond zero on that side. With ``own_above``, the method's own score must lie above that bound as well.
 
 A claim about trained networks is confirmed only by networks that have learnt: one that is below plain interpolation on
-the test segments confirms nothing, whatever it does. The ledger says how many examples each network has seen, and of a
-complex network whose phases are relative to those that a phase vocoder continues from the contexts, that the
-vocoder has a part in the result. What has not been measured says which command does it, what cannot be tested here
-says why.
+the test segments confirms nothing, whatever it does, and neither does one whose output is a correction of that
+interpolation and that does not surpass it. The ledger says how many examples each network has seen, and what its output
+is relative to, where that is not learnt: interpolated magnitudes, phases that a phase vocoder continues from the
+contexts. What has not been measured says which command does it, what cannot be tested here says why.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def claims() -> list[dict[str, Any]]:
 
 def _learnt(results: Results, names: list[str]) -> dict[str, dict[str, Any]]:
     """For each network of a claim: its SNR_MS less plain interpolation's on the test segments, what it has seen, and
-    whether a phase vocoder takes part in its output."""
+    what its output is relative to."""
     found = {}
     for name in names:
         kind, _, method = name.partition("-")
@@ -153,14 +153,18 @@ def _learnt(results: Results, names: list[str]) -> dict[str, dict[str, Any]]:
         card = weights.read_card(name)
         found[name] |= {
             "examples": card.get("examples"),
-            "vocoder": weights.uses_vocoder(card),
+            "relative_to": weights.relative_to(card),
         }
     return found
 
 
 def not_learnt(row: Mapping[str, Any]) -> list[str]:
-    """Names of the networks of a row of the ledger that plain interpolation beats."""
-    return [name for name, margin in row["networks"].items() if margin["high"] is not None and margin["high"] < 0]
+    """Names of the networks of a row of the ledger that have not learnt enough, see :func:`tables.has_learnt`."""
+    return [
+        name
+        for name, margin in row["networks"].items()
+        if margin["high"] is not None and not tables.has_learnt(margin["low"], margin["high"], margin["relative_to"])
+    ]
 
 
 def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -172,10 +176,11 @@ def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
         reason += f"; {name} saw {margin['examples']:,} examples, the paper's {full:.0f} million"
         if name in not_learnt(row):
             verdict = "not confirmed"
-            reason += f", and is {-margin['value']:.1f} dB of SNR_MS below plain interpolation"
-        if margin["vocoder"]:
-            reason += ", and gives phases relative to those that a phase vocoder continues from the contexts: this "
-            reason += "part of the result is not learnt, and the paper's network does without"
+            reason += f", and has not learnt enough: {margin['value']:+.1f} dB of SNR_MS against plain interpolation"
+            reason += f" ({margin['low']:+.1f} to {margin['high']:+.1f})"
+        if margin["relative_to"]:
+            reason += f", and gives its output relative to {margin['relative_to']}: this part of the result is not "
+            reason += "learnt, and the paper's network does without"
     return verdict, reason
 
 
@@ -192,7 +197,7 @@ def ledger(results: Results, effort: Effort | None = None) -> list[dict[str, Any
     list of dict
         One per claim: id, section, claim, released_code, expected (the rule in words), rule, why (of its
         tolerance), unit, value, low, high, own, segments, clusters, source, networks (each with its margin over
-        interpolation, the examples it saw and whether a phase vocoder takes part in its output),
+        interpolation, the examples it saw and what its output is relative to),
         verdict, reason, notebook, command. Numbers are null where there are none.
     """
     effort = effort or Effort()
@@ -281,7 +286,7 @@ def grouped(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     -------
     dict of str to list of dict
         ``confirmed`` (the direction at least); ``own disagreement``: the paper's text differs from its tables or from
-        the released code; ``not learnt``: a network of ours is below plain interpolation; ``otherwise``: it came out
+        the released code; ``not learnt``: a network of ours has not learnt enough; ``otherwise``: it came out
         differently here; ``not measured``; ``not testable``.
     """
     groups: dict[str, list[dict[str, Any]]] = {name: [] for name in GROUPS}

@@ -62,7 +62,9 @@ def train(
     ] = None,
     output: Annotated[
         Literal["whole", "correction"] | None,
-        typer.Option(help="What the network gives: the gap's coefficients, or what is added to interpolated ones."),
+        typer.Option(
+            help="What the network gives: the gap's coefficients, or a correction of interpolated magnitudes."
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value of ctxe_lib.hybrid.Options; may be repeated.")

@@ -32,6 +32,9 @@ Output = Literal["whole", "correction"]
 VOCODER_STEPS = 3
 """Steps from frame to frame, next to the gap, that give the phase advance of a bin."""
 
+NEIGHBOURS = 5
+"""Bins that tell together how far the magnitudes on either side of the gap lie apart; one alone may agree by chance."""
+
 
 def context_level(segments: tf.Tensor, geometry: Geometry) -> tf.Tensor:
     """Root mean square of both contexts together; 1 where they are silent.
@@ -91,7 +94,7 @@ def continued_phases(inputs: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, 
     return tf.stack(sides, axis=1), tf.math.divide_no_nan(blend, tf.cast(tf.abs(blend), tf.complex64))
 
 
-def interpolated_magnitudes(inputs: tf.Tensor, geometry: Geometry) -> tf.Tensor:
+def interpolated_magnitudes(inputs: tf.Tensor, geometry: Geometry) -> tuple[tf.Tensor, tf.Tensor]:
     """Magnitudes of the gap, linear in time between the contexts', as :func:`ctxe_lib.interpolation.magnitudes`.
 
     Parameters
@@ -102,26 +105,27 @@ def interpolated_magnitudes(inputs: tf.Tensor, geometry: Geometry) -> tf.Tensor:
 
     Returns
     -------
-    tf.Tensor [shape=(n, gap_frames, bins), float32]
+    magnitudes : tf.Tensor [shape=(n, gap_frames, bins), float32]
+    apart : tf.Tensor [shape=(n, 1, bins), float32]
+        How far the magnitudes on either side lie apart, the mean over :data:`NEIGHBOURS` bins about each: the cheapest
+        estimate of the interpolation's error.
     """
     last = geometry.stripped_frames - 1  # the last frame free of the gap, counted towards it
     before, after = tf.norm(inputs[:, last, :, :2], axis=-1), tf.norm(inputs[:, -1 - last, :, 2:], axis=-1)
-    return tf_stft.interpolated(before, after, geometry)
+    apart = tf.nn.avg_pool1d(tf.abs(after - before)[..., None], NEIGHBOURS, 1, "SAME")
+    return tf_stft.interpolated(before, after, geometry), tf.transpose(apart, [0, 2, 1])
 
 
-def check_output(output: str, kind: str, phases: str) -> None:
-    """Refuse a correction of coefficients whose phases nobody knows.
+def check_output(output: str, kind: str) -> None:
+    """Refuse a correction of what a network does not give.
 
     Raises
     ------
     ValueError
-        If `output` is ``correction`` for a complex network whose phases are not ``continued``.
+        If `output` is ``correction`` for another network than a magnitude network.
     """
-    if output == "correction" and kind == "complex" and phases != "continued":
-        raise ValueError(
-            f"output='correction' of a complex network needs phases='continued', got {phases!r}: interpolated "
-            "magnitudes have no phases of their own"
-        )
+    if output == "correction" and kind != "magnitude":
+        raise ValueError(f"output='correction' of a {kind} network: only magnitudes are interpolated, take 'whole'")
 
 
 class ContextEncoder:
@@ -141,8 +145,9 @@ class ContextEncoder:
         its :func:`continued_phases`, and the complex network's output is turned forth by those of the gap. A
         stationary sinusoid is then the same positive number in all frames, wherever its phase begins.
     output : {'whole', 'correction'}
-        ``whole``: the network's output is the gap's, as in the paper. ``correction``: it is added to the
-        :func:`interpolated_magnitudes`, of a complex network before its output is turned.
+        ``whole``: the network's output is the gap's, as in the paper. ``correction``, of magnitude networks: it is
+        added to the :func:`interpolated_magnitudes`, in units of how far they lie apart on either side. Where both
+        sides agree there is little to correct, and much to spoil.
 
     Raises
     ------
@@ -159,7 +164,7 @@ class ContextEncoder:
         phases: Phases,
         output: Output = "whole",
     ) -> None:
-        check_output(output, kind, phases)
+        check_output(output, kind)
         self.model, self.geometry, self.kind = model, geometry, kind
         self.level, self.phases, self.output = level, phases, output
         self._predict = tf.function(
@@ -215,8 +220,8 @@ class ContextEncoder:
         inputs, turns = self.inputs(segments)
         output = self.model(inputs, training=training)
         if self.output == "correction":
-            magnitudes = interpolated_magnitudes(inputs, self.geometry)[..., None]
-            output = tf.concat([output[..., :1] + magnitudes, output[..., 1:]], axis=-1)
+            magnitudes, apart = interpolated_magnitudes(inputs, self.geometry)
+            output = magnitudes[..., None] + apart[..., None] * output
         if turns is None or self.kind == "magnitude":
             return output
         turned = tf.complex(output[..., 0], output[..., 1]) * turns

@@ -627,8 +627,9 @@ def training(name: str) -> str:
     """
     paper, card = tables.paper()["examples"], weights.read_card(name)
     share = 100 * card["examples"] / (paper["steps"] * paper["batch"])
-    vocoder = ", and gives phases relative to a phase vocoder's" if weights.uses_vocoder(card) else ""
+    base = weights.relative_to(card)
+    relative = f", and gives its output relative to {base}" if base else ""
     return (
         f"*{name}* saw {card['examples']:,} examples, {share:.2g} % of the paper's (weights `{card['sha256'][:12]}`)"
-        f"{vocoder}"
+        f"{relative}"
     )

@@ -215,8 +215,9 @@ def _training() -> str:
     ]
     if networks:
         words.append(f"The paper's networks saw {full / 1e6:.0f} million examples; here {', '.join(networks)}.")
-    if any(map(weights.uses_vocoder, cards.values())):
-        words.append("The complex networks here give phases relative to a phase vocoder's; the paper's do without.")
+    relative = [f"{name} to {base}" for name, card in sorted(cards.items()) if (base := weights.relative_to(card))]
+    if relative:
+        words.append(f"Unlike the paper's, outputs are relative to what is not learnt: {'; '.join(relative)}.")
     if "hybrid" in seen:
         words.append(f"The hybrid is this project's own, one for both kinds of sound: {seen['hybrid']:,} examples.")
     return "\n".join(words)

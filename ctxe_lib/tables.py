@@ -437,11 +437,24 @@ def sentence(results: Results, kind: str, method: str, other: str, metric: str) 
     return f"{label} is {relation} {base} on {kind}: {mean:+.1f} dB ({low:+.1f} to {high:+.1f})."
 
 
+def has_learnt(low: float, high: float, relative_to: str) -> bool:
+    """Whether a network has learnt enough for its design to be judged by it.
+
+    It has not if plain interpolation beats it on the test segments: the claims about it are not confirmed, whatever
+    it does. One that starts from interpolated magnitudes has to beat them.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the interval of its SNR_MS less plain interpolation's, in dB.
+    relative_to : str
+        From :func:`ctxe_lib.weights.relative_to`.
+    """
+    return low > 0 if "magnitudes" in relative_to else high >= 0
+
+
 def network_notes(results: Results, kind: str) -> str:
     """What the networks among the scored methods have seen and whether they have learnt, in Markdown.
-
-    A network that plain interpolation beats on the test segments, the whole interval of their difference in SNR_MS
-    below 0, has not learnt enough: the claims about it are not confirmed, whatever it does.
 
     Raises
     ------
@@ -457,16 +470,17 @@ def network_notes(results: Results, kind: str) -> str:
         card = weights.read_card(weight)
         seen = card.get("examples", 0)
         share = "" if method.shared else f", {100 * seen / full:.2g} % of the paper's"
-        vocoder = ", phases relative to a phase vocoder's" if weights.uses_vocoder(card) else ""
+        base = weights.relative_to(card)
+        relative = f", output relative to {base}" if base else ""
         runs = len(weights.seeds_of(weight))
         seeds = "one seed" if runs == 1 else f"one of {runs} seeds"
-        note = f"{method.label} ({link('weights', weight)}): {seen:,} examples{share}, {seeds}{vocoder}"
+        note = f"{method.label} ({link('weights', weight)}): {seen:,} examples{share}, {seeds}{relative}"
         try:
             mean, low, high = _compared(results, kind, name, "interpolation", "snr_ms")
         except NotMeasured:
             notes.append(f"{note}.")
             continue
-        learnt = "has not learnt enough to judge its design by" if high < 0 else "has learnt"
+        learnt = "has learnt" if has_learnt(low, high, base) else "has not learnt enough to judge its design by"
         notes.append(
             f"{note}; it {learnt}: {mean:+.1f} dB of SNR_MS ({low:+.1f} to {high:+.1f}) against plain interpolation."
         )

@@ -160,7 +160,7 @@ class Recipe:
         }.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(choices)}")
-        check_output(self.output, self.kind, self.phases)
+        check_output(self.output, self.kind)
         if self.options:
             if self.kind != "hybrid":
                 raise ValueError(f"options={self.options}: only a hybrid has any")

@@ -32,9 +32,9 @@ __all__ = [
     "load_encoder",
     "note_test",
     "read_card",
+    "relative_to",
     "save_encoder",
     "seeds_of",
-    "uses_vocoder",
     "weight_names",
 ]
 
@@ -130,12 +130,15 @@ def read_card(name: str, folder: Path | None = None) -> dict[str, Any]:
     return card
 
 
-def uses_vocoder(card: Mapping[str, Any]) -> bool:
-    """Whether a network gives phases relative to those that a phase vocoder continues from the contexts.
+def relative_to(card: Mapping[str, Any]) -> str:
+    """In words, what a network's output is relative to: the part of its result that is not learnt; empty if there is
+    none, as in the paper.
 
-    See :func:`ctxe_lib.encoder.continued_phases`. That part of its output is not learnt.
+    See :func:`ctxe_lib.encoder.interpolated_magnitudes` and :func:`ctxe_lib.encoder.continued_phases`.
     """
-    return card["kind"] == "complex" and card["phases"] == "continued"
+    if card.get("output") == "correction":
+        return "interpolated magnitudes"
+    return "a phase vocoder's phases" if card["kind"] == "complex" and card["phases"] == "continued" else ""
 
 
 def note_test(name: str, corpus: str, scores: dict[str, Any], folder: Path | None = None) -> None:
@@ -198,7 +201,8 @@ def load_encoder(
         encoder = Hybrid(model, geometry, options)
     else:
         model = in_precision(precision, lambda: build_network(card["kind"], geometry, layers=layers))
-        encoder = ContextEncoder(model, geometry, card["kind"], card["level"], card["phases"], card["output"])
+        rules = card["level"], card["phases"], card.get("output", "whole")
+        encoder = ContextEncoder(model, geometry, card["kind"], *rules)
     names = weight_names(model)
     if set(names) != set(tensors):
         raise ValueError(f"{path} does not hold this network's weights: {sorted(set(names) ^ set(tensors))[:4]} differ")

@@ -151,20 +151,31 @@ def test_every_claim_is_in_one_group(rows):
     )
     assert where["complex-lpc-music"] == "not measured"
     for high, group in ((-3.0, "not learnt"), (3.0, "otherwise")):
-        networks = {"music-magnitude": {"value": -4.0, "low": -5.0, "high": high, "examples": 1}}
+        margin = {"value": -4.0, "low": -5.0, "high": high, "examples": 1, "relative_to": ""}
+        networks = {"music-magnitude": margin}
         row = {"id": "x", "value": 0.1, "verdict": "not confirmed", "released_code": "", "source": "m.parquet"}
         assert claims.grouped([row | {"networks": networks}])[group]
 
 
 def test_a_network_below_interpolation_confirms_nothing():
     row = {"value": 0.1, "low": -0.2, "high": 0.3, "own": None, "rule": {"equals": 0, "tolerance": 1}}
-    learnt = {"music-magnitude": {"value": 2.0, "low": 1.0, "high": 3.0, "examples": 10**8, "vocoder": False}}
-    unlearnt = {"music-magnitude": {"value": -4.0, "low": -5.0, "high": -3.0, "examples": 13_280, "vocoder": True}}
-    verdict, reason = claims._verdict(row | {"networks": learnt})
-    assert verdict == "confirmed" and "vocoder" not in reason
-    verdict, reason = claims._verdict(row | {"networks": unlearnt})
-    assert verdict == "not confirmed" and "13,280 examples" in reason and "4.0 dB" in reason
-    assert "phase vocoder" in reason
+    learnt = {"value": 2.0, "low": 1.0, "high": 3.0, "examples": 10**8, "relative_to": ""}
+    unlearnt = {"value": -4.0, "low": -5.0, "high": -3.0, "examples": 13_280, "relative_to": "a phase vocoder's phases"}
+    verdict, reason = claims._verdict(row | {"networks": {"music-magnitude": learnt}})
+    assert verdict == "confirmed" and "relative" not in reason
+    verdict, reason = claims._verdict(row | {"networks": {"music-magnitude": unlearnt}})
+    assert verdict == "not confirmed" and "13,280 examples" in reason and "-4.0 dB" in reason
+    assert "relative to a phase vocoder's phases" in reason
+
+
+@pytest.mark.parametrize(("low", "expected"), [(-0.1, "not confirmed"), (0.1, "confirmed")])
+def test_a_correction_of_interpolation_that_does_not_surpass_it_confirms_nothing(low: float, expected: str) -> None:
+    row = {"value": 0.1, "low": -0.2, "high": 0.3, "own": None, "rule": {"equals": 0, "tolerance": 1}}
+    margin = {"value": 0.5, "low": low, "high": 1.0, "examples": 1, "relative_to": "interpolated magnitudes"}
+    verdict, reason = claims._verdict(row | {"networks": {"instruments-magnitude": margin}})
+    assert verdict == expected and "relative to interpolated magnitudes" in reason
+    margin["relative_to"] = ""
+    assert claims._verdict(row | {"networks": {"instruments-magnitude": margin}})[0] == "confirmed"
 
 
 def test_silence_does_not_follow_a_sweep():

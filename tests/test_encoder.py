@@ -1,4 +1,4 @@
-"""The encoders' rule for phases: what it gives the networks, and what it gives back."""
+"""The encoders' rules for phases and output: what they give the networks, and what they give back."""
 
 from typing import get_args
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxe_lib import stft
-from ctxe_lib.encoder import ContextEncoder, Phases, continued_phases
+from ctxe_lib import interpolation, stft
+from ctxe_lib.encoder import ContextEncoder, Phases, continued_phases, interpolated_magnitudes
 from ctxe_lib.geometry import Geometry
 from ctxe_lib.networks import Kind, build_network
 
@@ -78,3 +78,39 @@ def test_the_gap_is_not_read(phases: Phases):
     changed = segments.copy()
     changed[:, geometry.gap_samples] = rng.normal(size=(2, geometry.gap))
     np.testing.assert_array_equal(encoder.predict(segments), encoder.predict(changed))
+
+
+@pytest.mark.parametrize("sizes", [{}, {"context": 1024, "gap": 512, "window": 256, "hop": 64}])
+def test_interpolated_magnitudes_are_those_of_the_method(sizes):
+    geometry = Geometry(**sizes)
+    segments = np.random.default_rng(4).normal(size=(3, geometry.length)) * [[1], [0], [1e-3]]
+    inputs = stft.network_input(segments, geometry).astype(np.float32)
+    wanted = interpolation.magnitudes(segments, geometry)
+    found, apart = (x.numpy() for x in interpolated_magnitudes(inputs, geometry))
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * wanted.max())
+    slopes = np.abs(wanted[:, 1] - wanted[:, 0]) * (geometry.gap_frames + 1)
+    np.testing.assert_allclose(apart[:, 0, 7], slopes[:, 5:10].mean(axis=1), rtol=1e-3)
+
+
+def test_a_correction_is_added_to_the_interpolated_magnitudes():
+    geometry, rng = Geometry(), np.random.default_rng(5)
+    noise = 0.01 * rng.normal(size=(3, geometry.length))
+    steady = 0.01 * tones(geometry, 2000.0, np.zeros(1))  # whole periods in a hop: the sides agree
+    model = build_network("magnitude", geometry, seed=3)
+    last = model.get_layer("deconv5")
+    last.bias.assign([0.5])
+    encoder = ContextEncoder(model, geometry, "magnitude", "context", "continued", "correction")
+    for variable in last.variables[:1]:
+        variable.assign(tf.zeros_like(variable))
+    for segments, change in ((noise, 0.5), (steady, 0.0)):
+        inputs = stft.network_input(segments, geometry).astype(np.float32)
+        magnitudes, apart = (x.numpy() for x in interpolated_magnitudes(inputs, geometry))
+        found = encoder.predict(segments) - magnitudes
+        np.testing.assert_allclose(found, np.broadcast_to(change * apart, found.shape), atol=1e-4 * magnitudes.max())
+    assert encoder.predict(noise).mean() > 1.1 * interpolation.magnitudes(noise, geometry).mean()
+
+
+def test_only_magnitudes_are_corrected():
+    geometry = Geometry()
+    with pytest.raises(ValueError, match="of a complex network: only magnitudes are interpolated"):
+        ContextEncoder(build_network("complex", geometry), geometry, "complex", "context", "continued", "correction")

@@ -134,12 +134,13 @@ def test_notes_tell_which_networks_have_learnt(tmp_path, monkeypatch):
     )
     assert "records.html#weights-hybrid" in hybrid and "it has learnt: +3.0 dB" in hybrid
     assert "Complex" not in notes, "no weights, no card"
-    assert "vocoder" not in notes, "they give no phases"
+    assert "relative" not in notes, "they give no phases"
     assert "one of 2 seeds" in notes_with({"hybrid-seed-1": "hybrid"}) and "seed-1" not in notes
-    assert "% of the paper's, one seed, phases relative to a phase vocoder's; it has" in notes_with(
-        {"music-complex": "complex"}
-    )
-    assert "vocoder" not in notes_with({"music-complex": "complex"}, phases="frame")
+    said = "% of the paper's, one seed, output relative to a phase vocoder's phases; it has"
+    assert said in notes_with({"music-complex": "complex"})
+    assert "relative" not in notes_with({"music-complex": "complex"}, phases="frame")
+    below = "output relative to interpolated magnitudes; it has not learnt enough"
+    assert below in notes_with({"music-magnitude": "magnitude"}, output="correction")
 
 
 @pytest.mark.parametrize(("direction", "before"), [("centred", 128), ("forwards", 0), ("backwards", 256)])

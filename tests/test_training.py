@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from typer.testing import CliRunner
 
-from ctxe_lib import training, weights
+from ctxe_lib import interpolation, training, weights
 from ctxe_lib.ablations import VARIANTS, caption
 from ctxe_lib.cli import app
 from ctxe_lib.records import read_table
@@ -204,6 +204,15 @@ def test_a_network_starts_from_stored_weights(tiny_corpus, geometry, finished, t
                    for x in (complex_.averaged, whole.averaged))  # fmt: skip
     np.testing.assert_allclose(own["dense/kernel"], theirs["dense/kernel"], rtol=1e-3, atol=1e-6)
     assert own["deconv5/kernel"].shape != theirs["deconv5/kernel"].shape
+
+    correction = trainer(tiny_corpus, geometry, tmp_path / "correction", start="first", output="correction")
+    own = dict(zip(weights.weight_names(correction.averaged.model), correction.averaged.model.variables, strict=True))
+    np.testing.assert_allclose(own["deconv4/kernel"], theirs["deconv4/kernel"], rtol=1e-3, atol=1e-5)
+    wanted = interpolation.magnitudes(segments, geometry)  # its last layer is fresh, and so begins near nothing
+    np.testing.assert_allclose(correction.encoder.predict(segments), wanted, atol=0.05 * wanted.max())
+    assert np.linalg.norm(own["deconv5/kernel"] - theirs["deconv5/kernel"]) > 0.1 * np.linalg.norm(
+        theirs["deconv5/kernel"]
+    )
 
     card.unlink()  # a run that has begun does without
     complex_.train(progress=False, until=2)
