@@ -119,6 +119,11 @@ def interpolated_magnitudes(inputs: tf.Tensor, geometry: Geometry) -> tuple[tf.T
 def check_output(output: str, kind: str) -> None:
     """Refuse a correction of what a network does not give.
 
+    Parameters
+    ----------
+    output : {'whole', 'correction'}
+    kind : {'magnitude', 'complex', 'hybrid'}
+
     Raises
     ------
     ValueError

@@ -450,7 +450,7 @@ def has_learnt(low: float, high: float, relative_to: str) -> bool:
     relative_to : str
         From :func:`ctxe_lib.weights.relative_to`.
     """
-    return low > 0 if "magnitudes" in relative_to else high >= 0
+    return low > 0 if relative_to == weights.INTERPOLATED else high >= 0
 
 
 def network_notes(results: Results, kind: str) -> str:

@@ -401,7 +401,7 @@ class Trainer:
         """Take the weights of a stored network; a last layer of another kind or output stays as it is."""
         start, card = load_encoder(name)
         given, wanted = start.card(), self.encoder.card()
-        outputs = given.pop("output", None), wanted.pop("output", None)
+        whole = given.pop("output", None) == wanted.pop("output", None)  # the last layer means the same
         if start.geometry != self.geometry or given != wanted:
             raise ValueError(
                 f"start={name!r} was trained for {start.geometry} and {given}, this network is for "
@@ -409,10 +409,10 @@ class Trainer:
             )
         stored = dict(zip(weight_names(start.model), start.model.variables, strict=True))
         for model in (self.encoder.model, self.averaged.model):
-            gains, last = kernel_gains(model), [layer for layer in model.layers if layer.weights][-1].name
+            gains = kernel_gains(model)
+            last = [layer.name for layer in model.layers if layer.weights][-1]
             for key, variable in zip(weight_names(model), model.variables, strict=True):
-                fresh = outputs[0] != outputs[1] and key.startswith(f"{last}/")
-                if stored[key].shape == variable.shape and not fresh:
+                if stored[key].shape == variable.shape and (whole or not key.startswith(f"{last}/")):
                     variable.assign(np.asarray(stored[key]) / gains.get(key, 1.0))
         kept = ("name", "sha256", "kind", "examples", "hours")
         further = ("environment", "started_from")  # so that a card tells of all runs, not only of the last one

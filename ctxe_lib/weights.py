@@ -27,6 +27,7 @@ from ctxe_lib.networks import Precision, build_network, in_precision
 from ctxe_lib.paths import weights_folder
 
 __all__ = [
+    "INTERPOLATED",
     "available",
     "kernel_gains",
     "load_encoder",
@@ -37,6 +38,10 @@ __all__ = [
     "seeds_of",
     "weight_names",
 ]
+
+
+INTERPOLATED = "interpolated magnitudes"
+"""What the output of a network that gives a correction is relative to, see :func:`relative_to`."""
 
 
 def weight_names(model: keras.Model) -> list[str]:
@@ -137,7 +142,7 @@ def relative_to(card: Mapping[str, Any]) -> str:
     See :func:`ctxe_lib.encoder.interpolated_magnitudes` and :func:`ctxe_lib.encoder.continued_phases`.
     """
     if card.get("output") == "correction":
-        return "interpolated magnitudes"
+        return INTERPOLATED
     return "a phase vocoder's phases" if card["kind"] == "complex" and card["phases"] == "continued" else ""
 
 
@@ -201,7 +206,7 @@ def load_encoder(
         encoder = Hybrid(model, geometry, options)
     else:
         model = in_precision(precision, lambda: build_network(card["kind"], geometry, layers=layers))
-        rules = card["level"], card["phases"], card.get("output", "whole")
+        rules = card["level"], card["phases"], card.get("output", "whole")  # older cards knew no other
         encoder = ContextEncoder(model, geometry, card["kind"], *rules)
     names = weight_names(model)
     if set(names) != set(tensors):

@@ -67,14 +67,6 @@ def test_where_the_experts_agree_no_weight_can_spoil_their_estimate(geometry):
     )
 
 
-def test_interpolated_magnitudes_are_those_of_the_method(segments, geometry):
-    wanted = interpolation.magnitudes(segments, geometry)
-    whole = tf.abs(tf_stft.coefficients(tf.constant(segments, tf.float32), geometry))
-    first = geometry.touched_frames.start - geometry.window // 2 // geometry.hop  # no frames before the segment here
-    found = tf_stft.interpolated(whole[:, first - 1], whole[:, first + geometry.gap_frames], geometry)
-    np.testing.assert_allclose(found, wanted, atol=1e-5 * wanted.max())
-
-
 def test_noise_gets_the_power_of_its_surroundings_where_linear_prediction_dies_away(geometry):
     noise = 0.1 * np.random.default_rng(0).normal(size=(4, geometry.length))
     system = network(geometry, bins=geometry.bins, iterations=0)

@@ -71,6 +71,12 @@ def test_released_scores_are_whole_and_of_the_released_networks(corpus: str) -> 
         assert weights.read_card(name)["sha256"] == digest, f"{name} is another network: `make results; ctxe release`"
 
 
+def test_the_table_says_what_outputs_are_relative_to(folder: Path) -> None:
+    assert "relative" not in released._training()
+    (folder / "weights/music-magnitude.json").write_text(json.dumps(CARD | {"output": "correction"}))
+    assert "relative to what is not learnt: music-magnitude to interpolated magnitudes." in released._training()
+
+
 def test_readme_and_picture_are_those_of_the_released_scores() -> None:
     page = (ROOT / "README.md").read_text("utf-8")
     assert released.with_table(page) == page, "README.md and scores/ disagree: run `ctxe release`"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ctxe_lib import stft, tf_stft
+from ctxe_lib import interpolation, stft, tf_stft
 from ctxe_lib.geometry import Geometry
 
 GEOMETRIES = [
@@ -69,6 +69,15 @@ def test_tensorflow_gives_the_same_numbers(case):
     np.testing.assert_allclose(
         tf_stft.gap_coefficients(tf.constant(x), g).numpy(), stft.gap_coefficients(x, g), atol=2e-6 * scale
     )
+
+
+def test_frames_are_interpolated_as_by_the_method(case):
+    g, x = case
+    wanted = interpolation.magnitudes(x, g)
+    whole = tf.abs(tf_stft.coefficients(tf.constant(x, tf.float32), g))
+    first = g.touched_frames.start - g.window // 2 // g.hop  # no frames before the segment here
+    found = tf_stft.interpolated(whole[:, first - 1], whole[:, first + g.gap_frames], g)
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * wanted.max())
 
 
 def test_phase_is_relative_to_the_frame_centre():
